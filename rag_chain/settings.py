@@ -1,0 +1,151 @@
+"""Every knob of rag_chain, with its default and environment name; the only reader of the environment."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from rag_chain.errors import SettingsError
+
+FIREWORKS_EMBEDDING_MODEL = "nomic-ai/nomic-embed-text-v1.5"
+# These have an environment name of their own, known from the vendor's documentation; all others start with RAG_.
+VENDOR_SETTINGS = ("fireworks_api_key", "fireworks_api_base", "milvus_uri", "milvus_token", "milvus_db_name")
+
+Provider = Literal["fireworks", "local"]
+
+
+def environment_name(field: str) -> str:
+    """Return the environment name of a setting: the vendors' own names, ``RAG_`` before the others."""
+    return field.upper() if field in VENDOR_SETTINGS else f"RAG_{field.upper()}"
+
+
+class Settings(BaseSettings):
+    """Settings from keywords, then the environment, then ``.env``; frozen.
+
+    ``Settings(milvus_uri="./my.db", provider="local")`` overrides what the environment says.
+    A value that makes no sense raises :class:`~rag_chain.errors.SettingsError`.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_file=".env",
+        env_ignore_empty=True,
+        env_prefix="RAG_",
+        hide_input_in_errors=True,
+    )
+
+    fireworks_api_key: SecretStr | None = Field(
+        None, validation_alias="fireworks_api_key", description="Key of the Fireworks API."
+    )
+    fireworks_api_base: str = Field(
+        "https://api.fireworks.ai/inference",
+        validation_alias="fireworks_api_base",
+        description="One base address for chat, embeddings and rerank; any OpenAI-compatible server works.",
+    )
+    milvus_uri: str = Field(
+        "./rag_chain.db",
+        validation_alias="milvus_uri",
+        description="A path ending in .db is Milvus Lite; http(s):// is a Milvus server or Zilliz Cloud.",
+    )
+    milvus_token: SecretStr | None = Field(
+        None, validation_alias="milvus_token", description="Token, or user:password, of the Milvus server."
+    )
+    milvus_db_name: str | None = Field(
+        None, validation_alias="milvus_db_name", description="Database on the Milvus server."
+    )
+    collection: str = Field("documents", description="Name of the collection.", pattern=r"^[A-Za-z_]\w{0,199}$")
+    provider: Literal["auto", "fireworks", "local"] = Field(
+        "auto", description="Who embeds and answers; auto is fireworks when there is a key, else local."
+    )
+    embedding_model: str = Field(
+        FIREWORKS_EMBEDDING_MODEL,
+        description="Embedding model; with the local provider, a folder with model.onnx and tokenizer.json.",
+    )
+    embedding_dimensions: int | None = Field(None, gt=0, description="Vector length; default: the model's own.")
+    embedding_batch: int = Field(64, gt=0, le=2048, description="Most texts in one embedding request.")
+    embedding_concurrency: int = Field(8, gt=0, le=256, description="Most embedding requests in flight.")
+    chat_model: str = Field(
+        "accounts/fireworks/models/gpt-oss-120b", description="Chat model that writes the answer."
+    )
+    chat_fallbacks: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("accounts/fireworks/models/glm-5p3-flash",),
+        description="Chat models to try, in order, when the first is not served or too busy; comma-separated.",
+    )
+    rerank_model: str | None = Field(None, description="Rerank model, e.g. fireworks/qwen3-reranker-8b.")
+    max_answer_tokens: int = Field(2048, gt=0, description="Most tokens that the chat model may generate.")
+    top_k: int = Field(5, gt=0, le=100, description="Number of sources given to the chat model.")
+    chunk_tokens: int | None = Field(
+        None, ge=16, le=8000, description="Most tokens in a chunk; default: 200 local, 400 fireworks."
+    )
+    chunk_overlap: int = Field(40, ge=0, description="Tokens that neighbouring chunks of a section share.")
+    max_file_bytes: int = Field(100_000_000, gt=0, description="Larger documents are refused.")
+    max_archive_bytes: int = Field(2_000_000_000, gt=0, description="Most bytes unpacked from one archive.")
+    request_timeout: float = Field(60.0, gt=0, description="Seconds for one model request, retries included.")
+    store_timeout: float = Field(30.0, gt=0, description="Seconds for one call to Milvus.")
+
+    def __init__(self, **values: Any) -> None:
+        # extra="ignore" is for foreign names in .env; a misspelt keyword must not pass in silence.
+        if unknown := sorted(set(values) - set(type(self).model_fields)):
+            raise SettingsError(f"no setting is named {unknown[0]!r}")
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+
+    @field_validator("chat_fallbacks", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("fireworks_api_base", mode="after")
+    @classmethod
+    def _without_version(cls, value: str) -> str:
+        # Clients of this API disagree on who appends /v1; we always do.
+        return value.rstrip("/").removesuffix("/v1").rstrip("/")
+
+    @field_validator("milvus_uri", mode="before")
+    @classmethod
+    def _path_or_address(cls, value: object) -> object:
+        text = os.fspath(value) if isinstance(value, os.PathLike) else value
+        if not isinstance(text, str) or "://" in text:
+            return text
+        if not text.endswith(".db"):
+            raise ValueError("must be a path that ends in .db, or an http(s):// address")
+        return str(Path(text).expanduser())
+
+    @property
+    def resolved_provider(self) -> Provider:
+        """Who embeds and answers, with ``auto`` resolved.
+
+        Raises :class:`~rag_chain.errors.SettingsError` when Fireworks is asked for without a key.
+        """
+        has_key = self.fireworks_api_key is not None and bool(self.fireworks_api_key.get_secret_value().strip())
+        if self.provider == "fireworks" and not has_key:
+            raise SettingsError("no Fireworks key: set FIREWORKS_API_KEY, or RAG_PROVIDER=local to work without one")
+        if self.provider == "auto":
+            return "fireworks" if has_key else "local"
+        return self.provider
+
+    @property
+    def is_milvus_lite(self) -> bool:
+        """Whether the store is a Milvus Lite path and not a server."""
+        return "://" not in self.milvus_uri
+
+    @property
+    def resolved_chunk_tokens(self) -> int:
+        """Most tokens in a chunk, with the provider's default filled in.
+
+        The local model reads 256 tokens; 200 leaves room for title and headings.
+        """
+        return self.chunk_tokens or (200 if self.resolved_provider == "local" else 400)
+
+
+def _explain(error: ValidationError) -> str:
+    """Put the first thing that is wrong with the settings into one line, without repeating secrets."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    field = str(first["loc"][0]) if first["loc"] else "settings"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{environment_name(field)}: {message[:1].lower()}{message[1:]}"
