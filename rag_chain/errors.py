@@ -4,6 +4,7 @@
 
     RagChainError
     ├── SettingsError               a setting is missing or makes no sense
+    ├── QuestionError               the question is empty or has the wrong shape
     ├── DocumentError               a document, or a place to look for them, can't be read
     │   └── NoDocumentsError        nothing to ingest at the given places
     ├── ModelError                  the model provider could not do what was asked
@@ -28,6 +29,10 @@ class RagChainError(Exception):
 
 class SettingsError(RagChainError):
     """A setting is missing or makes no sense."""
+
+
+class QuestionError(RagChainError):
+    """The question is empty or has the wrong shape."""
 
 
 class DocumentError(RagChainError):

@@ -1,11 +1,15 @@
 """Every knob of rag_chain, with its default and environment name; the only reader of the environment."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from typing_extensions import Self
 
 from rag_chain.errors import SettingsError
 
@@ -116,6 +120,10 @@ class Settings(BaseSettings):
             raise ValueError("must be a path that ends in .db, or an http(s):// address")
         return str(Path(text).expanduser())
 
+    def with_changes(self, **changes: Any) -> Self:
+        """Return these settings with some replaced, checked like any others."""
+        return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+
     @property
     def resolved_provider(self) -> Provider:
         """Who embeds and answers, with ``auto`` resolved.
@@ -141,6 +149,22 @@ class Settings(BaseSettings):
         The local model reads 256 tokens; 200 leaves room for title and headings.
         """
         return self.chunk_tokens or (200 if self.resolved_provider == "local" else 400)
+
+
+@contextmanager
+def hidden_from_vendors(*names: str) -> Iterator[None]:
+    """Hide environment names while a vendor is imported, and undo what its import sets.
+
+    pymilvus refuses to be imported when MILVUS_URI is a path, and loads any ``.env`` above its own folder.
+    """
+    before = dict(os.environ)
+    os.environ.update(dict.fromkeys(names, ""))
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update({name: before[name] for name in names if name in before})
 
 
 def _explain(error: ValidationError) -> str:

@@ -1,0 +1,62 @@
+"""What goes into the chain and what comes out, as pydantic models: every door shows the same shapes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Message(BaseModel):
+    """One turn of a conversation."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class Question(BaseModel):
+    """A question, with what was said before it and where to look."""
+
+    model_config = ConfigDict(title="Question")
+
+    question: str = Field(min_length=1, description="What to answer from the documents.")
+    chat_history: list[Message] = Field(default_factory=list, description="The conversation so far, oldest first.")
+    filter: dict[str, Any] = Field(
+        default_factory=dict,
+        description='Metadata that sources must have, e.g. {"source": "faq/*", "language": ["en", "de"]}.',
+    )
+
+
+class Source(BaseModel):
+    """A chunk that was shown to the model."""
+
+    number: int = Field(description="The n of [n] in the answer, from 1.")
+    source: str = Field(description="The document's path.")
+    title: str = ""
+    heading: str = Field("", description='Heading path, "A > B".')
+    start: int = Field(description="Offset of the chunk in the document's text.")
+    end: int
+    text: str
+    score: float = Field(description="Raw cosine of question and chunk, at most 1.")
+    page: int | None = Field(None, description="Page in the document, from 1, where it has pages.")
+
+
+class Citation(BaseModel):
+    """A place in the answer that names a source, checked against it."""
+
+    number: int = Field(description="The source's number.")
+    quote: str = Field(description="The passage of the source that stands behind the sentence; empty if none does.")
+    start: int = Field(description="Offset of the quote in the document's text.")
+    end: int
+    verdict: Literal["verbatim", "supported", "unsupported"]
+
+
+class Answer(BaseModel):
+    """The answer with its sources and checked citations."""
+
+    model_config = ConfigDict(title="Answer")
+
+    answer: str
+    sources: list[Source]
+    citations: list[Citation]
+    grounded: bool = Field(description="True when every sentence of the answer is backed by a source.")

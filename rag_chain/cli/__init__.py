@@ -1,0 +1,88 @@
+"""``rag-chain``: one file per command; errors become one line here and nowhere else."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "ingest": "bring the collection in step with documents",
+    "ask": "answer a question from the documents, with citations",
+    "search": "show the passages that a question finds",
+    "serve": "serve the chain over HTTP (LangServe)",
+    "doctor": "check the settings, the models and the store",
+    "demo": "ingest the example documents and ask a question about them",
+}
+
+DONE, FAILED, WRONG_USAGE, SOME_REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    0 done; 1 nothing done, one line on stderr says why; 2 wrong usage; 3 done, but some documents
+    were refused; 130 interrupted.
+    """
+    options = build_parser(arguments).parse_args(arguments)
+    # A polite kill must run the same clean-up as Ctrl-C, or Milvus Lite is left open.
+    signal.signal(signal.SIGTERM, _terminate)
+    return _run(options)
+
+
+def _terminate(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser; only the command that is asked for is imported."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(
+        prog="rag-chain",
+        description="From a folder of documents to a cited answer.",
+        epilog="Every setting is an environment variable or a line in .env; rag-chain doctor shows them.",
+    )
+    from rag_chain import __version__
+
+    parser.add_argument("--version", action="version", version=f"rag-chain {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    named = next((word for word in given if not word.startswith("-")), "")
+    for command, purpose in COMMANDS.items():
+        sub = commands.add_parser(command, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+        if command == named:
+            import_module(f"rag_chain.cli.{command}").configure(sub)
+            _add_common(sub)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("settings", "each overrides its environment variable")
+    group.add_argument("--milvus-uri", metavar="URI", help="path ending in .db, or http(s) address (MILVUS_URI)")
+    group.add_argument("--collection", metavar="NAME", help="collection (RAG_COLLECTION)")
+    group.add_argument("--provider", choices=("auto", "fireworks", "local"), help="models (RAG_PROVIDER)")
+    group.add_argument("--debug", action="store_true", help="show where an error comes from")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from rag_chain.errors import RagChainError
+
+    try:
+        status: int = import_module(f"rag_chain.cli.{options.command}").run(options)
+    except RagChainError as error:
+        if options.debug:
+            raise
+        print(f"rag-chain: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("rag-chain: interrupted; what was done is kept", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone; writing on would print a traceback at exit.
+        sys.stderr.close()
+        return DONE
+    return status

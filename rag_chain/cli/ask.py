@@ -1,0 +1,63 @@
+"""``rag-chain ask``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from rag_chain.settings import Settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("question", help="the question; - reads it from stdin")
+    parser.add_argument("-k", type=int, metavar="N", help="number of sources (RAG_TOP_K)")
+    parser.add_argument("--source", metavar="GLOB", help="only documents whose path matches, e.g. 'faq/*'")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer, streaming to a person."""
+    from rag_chain.cli import DONE
+    from rag_chain.cli.common import print_json, read_settings
+
+    settings = read_settings(options)
+    if options.k is not None:
+        settings = settings.with_changes(top_k=options.k)
+    asked = {"question": read_text(options.question), "filter": {"source": options.source} if options.source else {}}
+    if options.json:
+        from rag_chain.pipeline import build_chain
+
+        print_json(build_chain(settings).invoke(asked))
+    else:
+        show_answer(settings, asked)
+    return DONE
+
+
+def show_answer(settings: Settings, asked: Mapping[str, Any]) -> None:
+    """Print an answer as it comes, then its sources and whether it is backed by them."""
+    from rag_chain.cli.common import place, shorten
+    from rag_chain.pipeline import build_chain
+
+    sources: list[dict[str, Any]] = []
+    checked: dict[str, Any] = {}
+    for part in build_chain(settings).stream(asked):  # type: ignore[arg-type]  # a mapping is a Question too
+        sources = part.get("sources", sources)
+        print(part.get("answer", ""), end="", flush=True)
+        checked = part if "grounded" in part else checked
+    print("\n")
+    by_number = {source["number"]: source for source in sources}
+    for citation in checked["citations"]:
+        where = place(by_number[citation["number"]]) if citation["number"] in by_number else "no such source"
+        print(f"[{citation['number']}] {where} ({citation['verdict']})\n    {shorten(citation['quote'], 160)}")
+    if not checked["grounded"]:
+        print("This answer is not backed by the documents.", file=sys.stderr)
+
+
+def read_text(given: str) -> str:
+    """Return the question, from stdin when it is ``-``."""
+    return sys.stdin.read().strip() if given == "-" else given

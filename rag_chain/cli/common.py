@@ -1,0 +1,52 @@
+"""What the commands share: settings from their options, JSON, notices and the look of an answer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rag_chain.settings import Settings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Mapping
+
+
+def read_settings(options: argparse.Namespace) -> Settings:
+    """Return the settings with the command line's options over the environment; say once who answers."""
+    given = {name: getattr(options, name) for name in ("milvus_uri", "collection", "provider")}
+    settings = Settings(**{name: value for name, value in given.items() if value})
+    if settings.provider == "auto" and settings.resolved_provider == "local":
+        notice("no FIREWORKS_API_KEY: working with the local models, which quote passages and write nothing new")
+    return settings
+
+
+def notice(text: str) -> None:
+    """Say something beside the result; only to a person."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document, the only thing on stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_sources(sources: Iterable[Mapping[str, Any]]) -> None:
+    """Print where the passages are, best first."""
+    for source in sources:
+        print(f"[{source['number']}] {place(source)}  (score {source['score']:.2f})")
+
+
+def place(source: Mapping[str, Any]) -> str:
+    """Return a source's document, page and heading."""
+    page = f", page {source['page']}" if source.get("page") else ""
+    heading = f" > {source['heading']}" if source["heading"] else ""
+    return f"{source['source']}{page}{heading}"
+
+
+def shorten(text: str, most: int = 300) -> str:
+    """Return a passage in one line of at most ``most`` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"

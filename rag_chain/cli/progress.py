@@ -1,0 +1,27 @@
+"""The progress bar of an ingest, on a terminal only."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rag_chain.ingestion.run import Progress
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """Give a callback that shows documents, chunks and tokens per second."""
+    from tqdm import tqdm
+
+    with tqdm(desc="documents", unit="doc", disable=not sys.stderr.isatty(), leave=False, file=sys.stderr) as bar:
+
+        def show(progress: Progress) -> None:
+            seconds = bar.format_dict["elapsed"] or 1.0
+            bar.total, bar.n = progress.total, progress.documents
+            bar.set_postfix_str(f"{progress.chunks:,} chunks, {progress.tokens / seconds:,.0f} tokens/s")
+
+        yield show

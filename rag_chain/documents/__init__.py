@@ -1,0 +1,105 @@
+"""Load and split: path, zip or URL to documents, documents to chunks."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from rag_chain.documents.finding import FoundFile, Refusal, Skipped, find_files
+from rag_chain.errors import DocumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from langchain_core.documents import Document
+
+    from rag_chain.settings import Settings
+
+__all__ = ["FoundFile", "Refusal", "Skipped", "find_files", "load_documents", "split_documents"]
+
+logger = logging.getLogger(__name__)
+
+
+def load_documents(
+    paths: str | Path | Iterable[str | Path],
+    settings: Settings | None = None,
+    *,
+    glob: str | Sequence[str] = (),
+    on_refused: Callable[[Refusal], None] | None = None,
+) -> Iterator[Document]:
+    """Yield one LangChain ``Document`` for every document at the given places.
+
+    ``paths`` are files, folders, glob patterns, zips or http(s) addresses of zips; ``glob`` keeps
+    only what matches inside folders and zips. Metadata: ``source`` (path relative to its root),
+    ``title``, ``uri``, ``content_hash`` (SHA-256 of the file), ``modified`` (epoch seconds).
+    A document that can't be read is handed to ``on_refused`` and the run goes on; without it, it is
+    logged as a warning. A place that does not exist raises ``DocumentError``.
+    """
+    from rag_chain.documents.loading import load_file
+
+    refuse = on_refused or _warn
+    findings = find_documents(paths, settings, glob=glob)
+    for found in findings:
+        try:
+            yield load_file(found)
+        except DocumentError as error:
+            refuse(Refusal(found.source, str(error)))
+    for refusal in findings.refused:
+        refuse(refusal)
+
+
+class Findings:
+    """The files at some places; once they have been gone through, also what was refused and skipped."""
+
+    def __init__(self, found: Iterable[FoundFile | Refusal | Skipped]) -> None:
+        self._found = found
+        self.refused: list[Refusal] = []
+        self.skipped: list[Skipped] = []
+
+    def __iter__(self) -> Iterator[FoundFile]:
+        for found in self._found:
+            if isinstance(found, FoundFile):
+                yield found
+            elif isinstance(found, Refusal):
+                self.refused.append(found)
+            else:
+                self.skipped.append(found)
+
+
+def find_documents(
+    paths: str | Path | Iterable[str | Path], settings: Settings | None = None, *, glob: str | Sequence[str] = ()
+) -> Findings:
+    """Return the files at the given places within the limits of the settings, unread."""
+    limits = settings or _default_settings()
+    found = find_files(
+        paths,
+        globs=(glob,) if isinstance(glob, str) else tuple(glob),
+        max_file_bytes=limits.max_file_bytes,
+        max_archive_bytes=limits.max_archive_bytes,
+    )
+    return Findings(found)
+
+
+def split_documents(documents: Iterable[Document], settings: Settings | None = None) -> Iterator[Document]:
+    """Yield the chunks of the documents in order, each a ``Document`` with a stable ``id``.
+
+    ``text[start:end]`` of the document's text is the chunk; ``heading`` is its heading path,
+    ``position`` its number in the document.
+    """
+    from rag_chain.documents.splitting import SectionSplitter
+
+    limits = settings or _default_settings()
+    splitter = SectionSplitter(limits.resolved_chunk_tokens, limits.chunk_overlap)
+    for document in documents:
+        yield from splitter.iterate_chunks(document)
+
+
+def _default_settings() -> Settings:
+    from rag_chain.settings import Settings
+
+    return Settings()
+
+
+def _warn(refusal: Refusal) -> None:
+    logger.warning("refused %s: %s", refusal.source, refusal.reason)

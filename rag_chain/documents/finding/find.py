@@ -1,0 +1,195 @@
+"""From the places that were named to the files that are there."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from os import stat_result
+from pathlib import Path
+from stat import S_ISREG
+
+from rag_chain.documents.finding.archives import Archive, find_in_archive
+from rag_chain.documents.finding.folders import Walked, printable, walk_folder
+from rag_chain.documents.finding.found import Finding, FoundFile, Limits, Refusal, Skipped, read_path, why
+from rag_chain.documents.finding.patterns import build_matcher, deepest, has_wildcard, split_pattern
+from rag_chain.documents.loading.table import SUPPORTED_SUFFIXES
+from rag_chain.errors import DocumentError
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What holds for all places of one search; ``alone`` when there is only one of them."""
+
+    globs: Sequence[str]
+    limits: Limits
+    alone: bool
+
+
+@dataclass(frozen=True)
+class _Address:
+    url: str
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    folder: Path
+    pattern: str
+
+
+def find_files(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    globs: Sequence[str] = (),
+    max_file_bytes: int,
+    max_archive_bytes: int,
+) -> Iterator[Finding]:
+    """Yield every file at the given places once, and what was refused or skipped on the way.
+
+    A place is a file, a folder, a glob pattern, a zip archive or the http(s) address of one.
+    ``globs`` keep only the matching paths of folders and archives. :class:`DocumentError` is raised at
+    once for a place that does not exist, and on the way for an address that yields no archive and for a
+    broken archive that is the only place.
+    """
+    named = [paths] if isinstance(paths, str | Path) else list(paths)
+    places = [_resolve_place(path) for path in named]
+    search = _Search(globs, Limits(max_file_bytes, max_archive_bytes), alone=len(places) == 1)
+    return _without_repeats(finding for place in places for finding in _find_at(place, search))
+
+
+def _resolve_place(named: str | Path) -> Path | _Address | _Pattern:
+    text = str(named)
+    if isinstance(named, str) and _ADDRESS.match(named):
+        if not named.lower().startswith(("http://", "https://")):
+            raise DocumentError(f"only http and https addresses of zip archives can be read: {named}")
+        return _Address(named)
+    # An empty string is a variable that was not set, and not the current folder.
+    if text and _stat(Path(text)):
+        return Path(text)
+    if has_wildcard(text):
+        folder, pattern = split_pattern(Path(text).as_posix())
+        return _Pattern(_existing(Path(folder)), pattern)
+    raise DocumentError(f"no such file or folder: {printable(text) or repr(text)}")
+
+
+def _existing(folder: Path) -> Path:
+    if not _stat(folder):
+        raise DocumentError(f"no such file or folder: {printable(str(folder))}")
+    return folder
+
+
+def _stat(path: Path) -> stat_result | None:
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise DocumentError(f"can't be read: {printable(str(path))!r}: {why(error)}") from error
+
+
+def _without_repeats(findings: Iterator[Finding]) -> Iterator[Finding]:
+    seen = set[object]()
+    for finding in findings:
+        key = finding.uri if isinstance(finding, FoundFile) else finding
+        if key not in seen:
+            seen.add(key)
+            yield finding
+
+
+def _find_at(place: Path | _Address | _Pattern, search: _Search) -> Iterator[Finding]:
+    if isinstance(place, _Address):
+        return _find_at_address(place.url, search)
+    if isinstance(place, _Pattern):
+        return _find_by_pattern(place, search)
+    if place.is_dir():
+        return _find_in_folder(place, search)
+    if place.suffix.lower() == ".zip":
+        return _find_in_zip(place, search)
+    return iter([_take_named(place, search.limits)])
+
+
+def _find_at_address(url: str, search: _Search) -> Iterator[Finding]:
+    # Imported here: most searches need no HTTP client, and it is slow to import.
+    from rag_chain.documents.finding.downloads import download_archive
+
+    archive = download_archive(url, search.limits.max_archive_bytes)
+    yield from find_in_archive(archive, build_matcher(search.globs), search.limits)
+
+
+def _find_by_pattern(place: _Pattern, search: _Search) -> Iterator[Finding]:
+    matches = build_matcher([place.pattern])
+    wanted = build_matcher(search.globs)
+    root = place.folder.resolve().as_uri()
+    for item in walk_folder(place.folder, deepest(place.pattern)):
+        if isinstance(item, Refusal):
+            yield item
+        elif matches(item.relative) and wanted(item.relative):
+            # Who writes *.zip has named archives; who writes ** has not.
+            if place.pattern.lower().endswith(".zip"):
+                yield from _find_in_zip(item.path, search)
+            else:
+                yield _take_walked(item, root, search.limits)
+
+
+def _find_in_folder(folder: Path, search: _Search) -> Iterator[Finding]:
+    matches = build_matcher(search.globs)
+    root = folder.resolve().as_uri()
+    for item in walk_folder(folder):
+        if isinstance(item, Refusal):
+            yield item
+        elif matches(item.relative):
+            yield _take_walked(item, root, search.limits)
+
+
+def _find_in_zip(path: Path, search: _Search) -> Iterator[Finding]:
+    real = path.resolve()
+    try:
+        archive = Archive(real.open("rb"), real.as_uri(), real.stat().st_mtime)
+    except (DocumentError, OSError) as error:
+        reason = str(error) if isinstance(error, DocumentError) else f"can't be read: {why(error)}"
+        if search.alone:
+            raise DocumentError(f"{reason}: {printable(str(path))}") from error
+        yield Refusal(printable(path.name), reason)
+        return
+    yield from find_in_archive(archive, build_matcher(search.globs), search.limits)
+
+
+def _take_named(path: Path, limits: Limits) -> Finding:
+    name = printable(path.name)
+    if path.suffix.lower() not in SUPPORTED_SUFFIXES:
+        known = " ".join(sorted(SUPPORTED_SUFFIXES))
+        return Refusal(
+            name, f"no loader for {path.suffix or 'suffixless'} files; there is one for {known} .zip"
+        )
+    return _take(path, name, path.resolve().as_uri(), limits)
+
+
+def _take_walked(item: Walked, root: str, limits: Limits) -> Finding:
+    suffix = item.path.suffix.lower()
+    if suffix == ".zip":
+        return Skipped(item.relative, "an archive inside a folder is not opened; name it to read it")
+    if suffix not in SUPPORTED_SUFFIXES:
+        return Skipped(item.relative, f"no loader for {suffix or 'suffixless'} files")
+    return _take(item.path, item.relative, root, limits)
+
+
+def _take(path: Path, source: str, root: str, limits: Limits) -> Finding:
+    try:
+        real = path.resolve()
+        status = real.stat()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that point at each other
+        return Refusal(source, f"can't be read: {why(error)}")
+    if not S_ISREG(status.st_mode):
+        # Opening a pipe would wait for a writer for ever.
+        return Refusal(source, "not a regular file")
+    if reason := limits.refuse_size(status.st_size):
+        return Refusal(source, reason)
+    return FoundFile(
+        source=source,
+        uri=real.as_uri(),
+        root=root,
+        modified=status.st_mtime,
+        size=status.st_size,
+        reader=partial(read_path, real),
+    )

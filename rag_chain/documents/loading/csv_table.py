@@ -1,0 +1,66 @@
+"""Load tables of comma-, semicolon-, tab- or bar-separated values, one paragraph for each row."""
+
+import csv
+import io
+from collections import Counter
+from itertools import islice
+
+from rag_chain.documents.loading.decoding import decode
+from rag_chain.documents.loading.file_loader import Extract, FileLoader, one_line
+from rag_chain.errors import DocumentError
+
+_DELIMITERS = ",;\t|"
+_SNIFFED_ROWS = 20
+_SNIFFED_CHARACTERS = 20_000
+# Python stops at 131,072 characters; cells with whole articles exist, endless ones are damage.
+_MAX_CELL_CHARACTERS = 10_000_000
+
+
+class CsvLoader(FileLoader):
+    """Loader of tables with a header row: each row becomes lines of ``column: value``."""
+
+    def extract(self, data: bytes) -> Extract:
+        """Turn the rows into paragraphs; empty cells are left out."""
+        text = decode(data)
+        # The limit is one for the whole process; another library may have set a higher one.
+        csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL_CHARACTERS))
+        try:
+            rows = [row for row in _read_rows(text, _find_delimiter(text)) if any(map(str.strip, row))]
+        except csv.Error as error:
+            raise DocumentError(f"not a readable table: {one_line(error)}") from error
+        if len(rows) < 2:
+            return Extract("\n".join(cell.strip() for row in rows for cell in row if cell.strip()))
+        header = [name.strip() for name in rows[0]]
+        return Extract("\n\n".join(_describe_row(header, row) for row in rows[1:]))
+
+
+def _read_rows(text: str, delimiter: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+
+
+def _find_delimiter(text: str) -> str:
+    """Return the delimiter that cuts the first rows into the most columns of which all have equally many.
+
+    ``csv.Sniffer`` does the same with patterns that can run for minutes on quotes.
+    """
+    return max(
+        _DELIMITERS, key=lambda delimiter: _count_regular_columns(text[:_SNIFFED_CHARACTERS], delimiter)
+    )
+
+
+def _count_regular_columns(text: str, delimiter: str) -> float:
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        widths = [len(row) for row in islice(reader, _SNIFFED_ROWS) if row]
+    except csv.Error:  # the same text with another delimiter may do
+        return 0
+    if not widths:
+        return 0
+    width, rows = Counter(widths).most_common(1)[0]
+    return (width - 1) * (rows / len(widths)) ** 2
+
+
+def _describe_row(header: list[str], row: list[str]) -> str:
+    names = header + [""] * (len(row) - len(header))
+    cells = ((name, " ".join(cell.split())) for name, cell in zip(names, row, strict=False))
+    return "\n".join(f"{name}: {cell}" if name else cell for name, cell in cells if cell)

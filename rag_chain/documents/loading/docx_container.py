@@ -1,0 +1,89 @@
+"""Look into the container of a Word document: its size, its title, and text that mammoth passes over."""
+
+import io
+import re
+from html import escape, unescape
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from rag_chain.errors import DocumentError
+
+_MAX_EXPANDED_BYTES = 200_000_000
+# XML grows about twenty times when it becomes objects.
+_MAX_XML_BYTES = 50_000_000
+_PROPERTIES = "docProps/core.xml"
+_MAIN_PART = "word/document.xml"
+_CHART = re.compile(r"word/charts/chart\d*\.xml")
+_TITLE = re.compile(r"<dc:title>([^<]{1,300})</dc:title>")
+_NEXT_BODY = re.compile(rb"</w:body>\s*<w:body\b[^>]*>")
+_EQUATION = re.compile(rb"<m:oMath>.*?</m:oMath>", re.DOTALL)
+_EQUATION_TOKEN = re.compile(rb"<m:t\b[^>]*>([^<]*)</m:t>|</m:(num)>|<m:(sup|sub)>")
+_EQUATION_SIGNS = {b"num": b"/", b"sup": b"^", b"sub": b"_"}
+_CHART_TEXT = re.compile(r"<c:strCache>(.*?)</c:strCache>|<a:t>([^<]+)</a:t>", re.DOTALL)
+_CHART_VALUE = re.compile(r"<c:v>([^<]+)</c:v>")
+
+
+def check_container(data: bytes) -> str | None:
+    """Return the title in the properties; refuse a container that expands without measure."""
+    with ZipFile(io.BytesIO(data)) as container:
+        entries = container.infolist()
+        expanded = sum(entry.file_size for entry in entries)
+        xml = sum(entry.file_size for entry in entries if entry.filename.endswith((".xml", ".rels")))
+        if expanded > _MAX_EXPANDED_BYTES or xml > _MAX_XML_BYTES:
+            raise DocumentError(f"expands to {expanded:,} bytes, too many for a Word document")
+        if _PROPERTIES not in container.namelist():
+            return None
+        found = _TITLE.search(container.read(_PROPERTIES).decode("utf-8", "replace"))
+    return unescape(found[1]) if found else None
+
+
+def add_passed_over(data: bytes) -> bytes:
+    """Return the document with its equations, further bodies and charts as ordinary text.
+
+    The same bytes when there are none; else without its media, which nobody reads.
+    """
+    with ZipFile(io.BytesIO(data)) as container:
+        names = [name for name in container.namelist() if not name.startswith("word/media/")]
+        if _MAIN_PART not in names:
+            return data
+        main = container.read(_MAIN_PART)
+        charts = [container.read(name).decode("utf-8", "replace") for name in names if _CHART.fullmatch(name)]
+        changed = _change_main_part(main, charts)
+        if changed == main:
+            return data
+        copy = io.BytesIO()
+        with ZipFile(copy, "w", ZIP_DEFLATED) as target:
+            for name in dict.fromkeys(names):
+                target.writestr(name, changed if name == _MAIN_PART else container.read(name))
+    return copy.getvalue()
+
+
+def _change_main_part(xml: bytes, charts: list[str]) -> bytes:
+    xml = _NEXT_BODY.sub(b"", xml)
+    xml = _EQUATION.sub(lambda found: _run(_flatten_equation(found[0])), xml)
+    xml = xml.replace(b"<m:oMathPara>", b"").replace(b"</m:oMathPara>", b"")
+    words = [text for chart in charts if (text := _chart_words(chart))]
+    paragraphs = b"".join(b"<w:p>" + _run(escape(text).encode()) + b"</w:p>" for text in words)
+    before, end, after = xml.rpartition(b"</w:body>")
+    return before + paragraphs + end + after if paragraphs else xml
+
+
+def _run(text: bytes) -> bytes:
+    return b'<w:r><w:t xml:space="preserve">' + text + b"</w:t></w:r>"
+
+
+def _flatten_equation(xml: bytes) -> bytes:
+    """Write an equation on one line: ``a/b``, ``x^2``, ``x_i``."""
+    tokens = (
+        found[1] or _EQUATION_SIGNS.get(found[2] or found[3], b"") for found in _EQUATION_TOKEN.finditer(xml)
+    )
+    return b"".join(tokens)
+
+
+def _chart_words(xml: str) -> str:
+    """Return the title and the labels of a chart, each once."""
+    words = [
+        unescape(word)
+        for labels, text in _CHART_TEXT.findall(xml)
+        for word in ([text] if text else _CHART_VALUE.findall(labels))
+    ]
+    return ", ".join(dict.fromkeys(words))

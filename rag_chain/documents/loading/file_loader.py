@@ -1,0 +1,66 @@
+"""What all loaders share: bytes in, exactly one ``Document`` with clean text out."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from langchain_core.document_loaders import BaseLoader
+from langchain_core.documents import Document
+from langchain_core.documents.base import Blob
+
+from rag_chain.documents.loading.decoding import clean_text
+from rag_chain.errors import DocumentError
+
+
+@dataclass(frozen=True)
+class Extract:
+    """What a loader gets out of a file; ``pages`` are the offsets at which pages start."""
+
+    text: str
+    title: str | None = None
+    markup: str = "plain"
+    language: str | None = None
+    pages: list[int] | None = None
+
+
+class FileLoader(BaseLoader):
+    """A LangChain loader of one file, given as a path or as a ``Blob``.
+
+    Metadata of the document: ``source``, ``title``, ``markup`` (``markdown`` or ``plain``), and
+    ``language`` and ``pages`` where they are known.
+    """
+
+    def __init__(self, file: str | Path | Blob) -> None:
+        self._blob = file if isinstance(file, Blob) else Blob.from_path(file)
+
+    def lazy_load(self) -> Iterator[Document]:
+        """Yield the one document; :class:`DocumentError` says in one line why it can't be read."""
+        extract = self.extract(self._read())
+        source = str(self._blob.source or "")
+        metadata: dict[str, Any] = {
+            "source": source,
+            "title": one_line(extract.title or "") or PurePath(source).stem,
+            "markup": extract.markup,
+        }
+        if extract.language:
+            metadata["language"] = extract.language
+        if extract.pages is not None:
+            metadata["pages"] = extract.pages
+        yield Document(page_content=clean_text(extract.text), metadata=metadata)
+
+    @abstractmethod
+    def extract(self, data: bytes) -> Extract:
+        """Turn the bytes of a file into text; raise nothing but :class:`DocumentError`."""
+
+    def _read(self) -> bytes:
+        try:
+            return self._blob.as_bytes()
+        except OSError as error:
+            raise DocumentError(f"can't be read: {one_line(error.strerror or error)}") from error
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """Return a title or a vendor's message as one clean line."""
+    return " ".join(clean_text(str(text)).split())[:limit]

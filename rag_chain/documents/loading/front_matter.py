@@ -1,0 +1,38 @@
+"""Split the front matter off a Markdown text: YAML between ``---``, TOML between ``+++``."""
+
+import re
+
+import yaml  # type: ignore[import-untyped,unused-ignore]  # its stubs are a package of their own
+
+_YAML = re.compile(r"---[ \t]*\n(?P<fields>.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_TOML = re.compile(r"\+\+\+[ \t]*\n(?P<fields>.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_TOML_FIELD = re.compile(r"""^(\w+)\s*=\s*(["'])(.*)\2\s*$""", re.MULTILINE)
+_LOOKS_LIKE_A_FIELD = re.compile(r"[\w-]+[ \t]*:(?:\s|$)")
+# What is longer is text between two rules; the YAML parser would take seconds for it.
+_MAX_CHARACTERS = 50_000
+
+
+def split_front_matter(text: str) -> tuple[dict[str, str], str]:
+    """Return the fields of the front matter that are text, and the text after it."""
+    if found := _TOML.match(text):
+        fields = {name: value for name, _, value in _TOML_FIELD.findall(found["fields"])}
+        return fields, text[found.end() :]
+    found = _YAML.match(text)
+    if found is None or len(found["fields"]) > _MAX_CHARACTERS:
+        return {}, text
+    fields_or_none = _parse_yaml(found["fields"])
+    return ({}, text) if fields_or_none is None else (fields_or_none, text[found.end() :])
+
+
+def _parse_yaml(source: str) -> dict[str, str] | None:
+    """Return the fields; None when this is no front matter but text after a horizontal rule."""
+    try:
+        # This loader makes texts of everything, so that no title becomes a date or a boolean.
+        fields = yaml.BaseLoader(source).get_single_data()
+    except (yaml.YAMLError, RecursionError):  # RecursionError: brackets nested by the thousand
+        return {} if _LOOKS_LIKE_A_FIELD.match(source.lstrip()) else None
+    if isinstance(fields, dict):
+        return {
+            name: value for name, value in fields.items() if isinstance(name, str) and isinstance(value, str)
+        }
+    return None if source.strip() else {}

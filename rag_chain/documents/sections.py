@@ -1,0 +1,81 @@
+"""Find the sections of a text: where each starts and ends, under which headings, and where it may be cut."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_MARKS = re.compile(r"[`*]|\{#[^}]*\}|<[^>]+>|(?<!\w)_+|_+(?!\w)")
+
+
+@dataclass(frozen=True)
+class Section:
+    """``text[start:end]`` is the section, its own heading line included; ``body`` is where that line ends."""
+
+    start: int
+    body: int
+    end: int
+    headings: tuple[str, ...]
+    blocks: tuple[int, ...]
+
+
+@cache
+def _open_parser() -> MarkdownIt:
+    """Return a Markdown parser for block structure only, which is all that cutting needs."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark").enable("table")
+    parser.core.ruler.disable(["inline"])
+    return parser
+
+
+def plain_heading(markdown: str) -> str:
+    """Return a heading's words without links, emphasis, code marks and anchors."""
+    return " ".join(_MARKS.sub("", _LINK.sub(r"\1", markdown)).split())
+
+
+def find_sections(text: str, markup: str) -> list[Section]:
+    """Return the sections of a text in order; without Markdown there is one.
+
+    Sections that hold nothing but their heading are left out, since their words stand in the
+    heading path of the sections below them; a text of headings only is one section.
+    """
+    whole = Section(0, 0, len(text), (), ())
+    if markup != "markdown":
+        return [whole] if text.strip() else []
+    sections = [s for s in _markdown_sections(text) if text[s.body : s.end].strip()]
+    return sections or ([whole] if text.strip() else [])
+
+
+def _markdown_sections(text: str) -> list[Section]:
+    lines = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
+    tokens = _open_parser().parse(text)
+    blocks = [min(lines[token.map[0]], len(text)) for token in tokens if token.level == 0 and token.map]
+    starts = [(0, 0, ())] + _heading_starts(tokens, lines, len(text))
+    ends = [start for start, _, _ in starts[1:]] + [len(text)]
+    return [
+        Section(start, body, end, headings, tuple(block for block in blocks if start < block < end))
+        for (start, body, headings), end in zip(starts, ends, strict=True)
+    ]
+
+
+def _heading_starts(tokens: list[Token], lines: list[int], length: int) -> list[tuple[int, int, tuple[str, ...]]]:
+    """Return ``(start, end of the heading line, heading path)`` of every top-level heading."""
+    path: list[tuple[int, str]] = []
+    starts: list[tuple[int, int, tuple[str, ...]]] = []
+    for token, content in zip(tokens, tokens[1:], strict=False):
+        if token.type != "heading_open" or token.level != 0 or token.map is None:
+            continue
+        depth = int(token.tag[1:])
+        path = [*(entry for entry in path if entry[0] < depth), (depth, plain_heading(content.content))]
+        first, last = (min(lines[line], length) for line in token.map)
+        starts.append((first, last, tuple(words for _, words in path if words)))
+    return starts

@@ -1,0 +1,134 @@
+"""Split documents into chunks: at headings first, then by size at the best place to cut."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.documents import Document
+from langchain_text_splitters import TextSplitter
+
+from rag_chain.documents.sections import Section, find_sections
+from rag_chain.models.tokens import TokenMap, map_tokens
+from rag_chain.sentences import sentence_starts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+# Part of every collection's fingerprint: raise it when the same text would be cut in another way.
+SPLITTER_VERSION = "sections-1"
+
+# Milvus holds 65,535 bytes in a VARCHAR, and a character takes at most four of them.
+MAX_CHARACTERS = 16_000
+
+_LINE_START = re.compile(r"\n+(?=[^\n])")
+_WORD_START = re.compile(r"\s+(?=\S)")
+
+
+class SectionSplitter(TextSplitter):
+    """A LangChain ``TextSplitter`` whose chunks are exact slices of the text, with headings and offsets.
+
+    ``chunk_tokens`` is the most WordPiece tokens in a chunk, ``chunk_overlap`` the most that a
+    chunk shares with the one before it in the same section.
+    """
+
+    def __init__(self, chunk_tokens: int = 200, chunk_overlap: int = 40) -> None:
+        super().__init__(chunk_size=chunk_tokens, chunk_overlap=min(chunk_overlap, chunk_tokens // 2))
+
+    def split_text(self, text: str) -> list[str]:
+        """Return the chunks of a Markdown text."""
+        return [chunk.page_content for chunk in self._split(Document(text, metadata={"markup": "markdown"}))]
+
+    def split_documents(self, documents: Iterable[Document]) -> list[Document]:
+        """Return the chunks of all documents, see :meth:`iterate_chunks`."""
+        return [chunk for document in documents for chunk in self.iterate_chunks(document)]
+
+    def iterate_chunks(self, document: Document) -> Iterator[Document]:
+        """Yield the chunks of one document in order.
+
+        Each has a stable ``id`` and, beside the document's own metadata, ``heading`` (the heading
+        path), ``start`` and ``end`` (``document.page_content[start:end]`` is the chunk), ``position``
+        (its number in the document, from 0) and, where the document has pages, ``page`` (from 1).
+        """
+        for position, chunk in enumerate(self._split(document)):
+            chunk.metadata["position"] = position
+            chunk.id = chunk_id(document, position)
+            yield chunk
+
+    def _split(self, document: Document) -> Iterator[Document]:
+        text = document.page_content
+        shared = {key: value for key, value in document.metadata.items() if key not in {"pages", "markup"}}
+        pages: Sequence[int] = document.metadata.get("pages", ())
+        for section in find_sections(text, document.metadata.get("markup", "plain")):
+            for start, end in self._cut(text, section):
+                own: dict[str, Any] = {"heading": " > ".join(section.headings), "start": start, "end": end}
+                if pages:
+                    own["page"] = bisect_right(pages, start)
+                yield Document(text[start:end], metadata=shared | own)
+
+    def _cut(self, text: str, section: Section) -> Iterator[tuple[int, int]]:
+        """Yield the spans of a section's chunks, white space taken off both ends."""
+        tokens = map_tokens(text[section.start : section.end])
+        places = _cutting_places(text, section)
+        start, end = section.start, section.start
+        while end < section.end:
+            end = section.start + self._next_cut(start - section.start, tokens, places)
+            piece = text[start:end]
+            if kept := piece.strip():
+                first = start + piece.index(kept)
+                yield first, first + len(kept)
+            start = max(self._overlap_start(start, end, section, tokens, places), start + 1)
+
+    def _next_cut(self, start: int, tokens: TokenMap, places: Sequence[Sequence[int]]) -> int:
+        """Return the best place to end a chunk that starts at ``start``, both relative to the section."""
+        limit = max(min(tokens.reach(start, self._chunk_size), start + MAX_CHARACTERS), start + 1)
+        if limit >= tokens.length:
+            return tokens.length
+        # A better kind of place may leave a shorter chunk behind.
+        for kind, fill in zip(places, (0.25, 0.3, 0.5, 0.5), strict=True):
+            place = bisect_right(kind, limit) - 1
+            if place >= 0 and tokens.count(start, kind[place]) >= fill * self._chunk_size:
+                return kind[place]
+        return limit
+
+    def _overlap_start(
+        self, start: int, end: int, section: Section, tokens: TokenMap, places: Sequence[Sequence[int]]
+    ) -> int:
+        """Return where the next chunk starts: at a sentence or line at most the overlap before the cut."""
+        # Between two blocks nothing is cut through, so there is nothing to repeat.
+        if end >= section.end or self._chunk_overlap == 0 or end - section.start in places[0]:
+            return end
+        earliest = max(tokens.back(end - section.start, self._chunk_overlap), start - section.start + 1)
+        sentences = places[2]
+        place = bisect_right(sentences, earliest - 1)
+        found = section.start + sentences[place] if place < len(sentences) else end
+        return min(found, end)
+
+
+def _cutting_places(text: str, section: Section) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Return where a section may be cut, best kind first: blocks, lines, sentences, words; relative to it."""
+    piece = text[section.start : section.end]
+    blocks = [block - section.start for block in section.blocks if block > section.body]
+    if not section.blocks:
+        blocks = [match.end() for match in re.finditer(r"\n[ \t]*\n+", piece)]
+    lines = [match.end() for match in _LINE_START.finditer(piece)]
+    sentences = sorted({*lines, *(start for start in sentence_starts(piece) if start)})
+    words = [match.end() for match in _WORD_START.finditer(piece)]
+    return blocks, lines, sentences, words
+
+
+def chunk_id(document: Document, position: int) -> str:
+    """Return the id of a document's chunk: a digest of its source, its content's version and the position."""
+    metadata = document.metadata
+    version = metadata.get("content_hash") or hashlib.sha256(document.page_content.encode()).hexdigest()
+    seed = f"{metadata.get('source', '')}\0{version}\0{position}"
+    return hashlib.sha256(seed.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def text_to_embed(chunk: Document) -> str:
+    """Return what is embedded for a chunk: its title and heading path, then its text."""
+    title, heading = chunk.metadata.get("title", ""), chunk.metadata.get("heading", "")
+    context = heading if not title or heading.startswith(title) else f"{title} > {heading}" if heading else title
+    return f"{context}\n{chunk.page_content}" if context else chunk.page_content

@@ -1,0 +1,210 @@
+"""Compare the documents at hand with those in the store: what is to be added, changed, kept and removed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from rag_chain.errors import DocumentError, NoDocumentsError
+from rag_chain.ingestion.report import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+
+class File(Protocol):
+    """A document that was found and not yet read."""
+
+    @property
+    def source(self) -> str:
+        """Its path relative to its root."""
+
+    @property
+    def uri(self) -> str:
+        """Its unique address."""
+
+    @property
+    def root(self) -> str:
+        """The address of the place where it was found."""
+
+    def read(self) -> bytes:
+        """Return its bytes."""
+
+
+class Outcome(Protocol):
+    """Something that was found and is not a document to ingest."""
+
+    @property
+    def source(self) -> str:
+        """Its path."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is none."""
+
+
+class Findings(Protocol):
+    """The documents found; once they have been gone through, also what was refused and skipped."""
+
+    def __iter__(self) -> Iterator[File]:
+        """Yield the documents."""
+
+    @property
+    def refused(self) -> Sequence[Outcome]:
+        """What can't be ingested."""
+
+    @property
+    def skipped(self) -> Sequence[Outcome]:
+        """What is no document."""
+
+
+class Stored(Protocol):
+    """A document that the store holds completely."""
+
+    @property
+    def source(self) -> str:
+        """Its name in the store."""
+
+    @property
+    def uri(self) -> str:
+        """Its address when it was ingested."""
+
+    @property
+    def version(self) -> str:
+        """The digest of its content then."""
+
+    @property
+    def chunks(self) -> int:
+        """Its number of chunks."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A document to be ingested under this source name."""
+
+    file: File
+    source: str
+    version: str
+
+
+@dataclass
+class Plan:
+    """What an ingest will do."""
+
+    added: list[Work] = field(default_factory=list)
+    changed: list[Work] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    skipped: list[Refused] = field(default_factory=list)
+
+    @property
+    def work(self) -> list[Work]:
+        """Return the documents to embed."""
+        return [*self.added, *self.changed]
+
+
+def make_plan(found: Findings, catalogue: Mapping[str, Stored], *, prune: bool, rebuild: bool) -> Plan:
+    """Read every file once for its digest and decide what becomes of it.
+
+    A document is unchanged when its content is, whatever its time stamp. With ``prune``, stored
+    documents of the same roots that are not there any more are removed; a root in which nothing
+    was found is left alone, since it is more likely unmounted than emptied. With ``rebuild``
+    everything is added anew, and stored documents of other roots are an error, not lost.
+    """
+    names = SourceNames(catalogue)
+    plan = Plan()
+    roots: set[str] = set()
+    for file in found:
+        roots.add(file.root)
+        source = names.name(file)
+        try:
+            version = hashlib.sha256(file.read()).hexdigest()
+        except DocumentError as error:
+            plan.refused.append(Refused(source, str(error)))
+            continue
+        _sort_in(plan, Work(file, source, version), None if rebuild else catalogue.get(source))
+    plan.refused[:0] = [Refused(r.source, r.reason) for r in found.refused]
+    plan.skipped = [Refused(s.source, s.reason) for s in found.skipped]
+    _refuse_emptiness(plan, roots)
+    gone = _gone(plan, catalogue, names)
+    if rebuild:
+        _refuse_loss([source for source in gone if not _is_below(catalogue[source].uri, roots)])
+    elif prune:
+        plan.removed = [source for source in gone if _is_below(catalogue[source].uri, roots)]
+    return plan
+
+
+def _gone(plan: Plan, catalogue: Mapping[str, Stored], names: SourceNames) -> list[str]:
+    """Return the stored documents that were not found, not even to be refused."""
+    seen = {entry.source for entry in (*plan.refused, *plan.skipped)} | names.taken.keys()
+    return [source for source in catalogue if source not in seen]
+
+
+def _refuse_emptiness(plan: Plan, roots: set[str]) -> None:
+    if not roots and not plan.refused:
+        others = f"; {len(plan.skipped)} files of other types were left out" if plan.skipped else ""
+        raise NoDocumentsError(f"there is no document at the given places{others}: check the paths and --glob")
+
+
+def _refuse_loss(lost: list[str]) -> None:
+    if lost:
+        raise NoDocumentsError(
+            f"a rebuild from these places would lose {len(lost)} documents of other places, such as {lost[0]!r}: "
+            "name those places too"
+        )
+
+
+def _sort_in(plan: Plan, work: Work, stored: Stored | None) -> None:
+    if stored is None:
+        plan.added.append(work)
+    elif stored.version == work.version and stored.uri == work.file.uri:
+        plan.unchanged.append(work.source)
+    else:
+        plan.changed.append(work)
+
+
+class SourceNames:
+    """Gives every document a source name that no other document in the store has.
+
+    A document keeps the name it has. A new one is named by its path relative to its root; where a
+    document of another root has that name and still exists, the root's own name is put before it.
+    """
+
+    def __init__(self, catalogue: Mapping[str, Stored]) -> None:
+        self._catalogue = catalogue
+        self._by_uri = {stored.uri: stored.source for stored in catalogue.values()}
+        self.taken: dict[str, str] = {}
+
+    def name(self, file: File) -> str:
+        """Return the document's source name, and keep it for this document."""
+        source = self._by_uri.get(file.uri) or next(name for name in _candidates(file) if self._is_free(name, file))
+        self.taken[source] = file.uri
+        return source
+
+    def _is_free(self, name: str, file: File) -> bool:
+        if name in self.taken:
+            return self.taken[name] == file.uri
+        stored = self._catalogue.get(name)
+        return stored is None or stored.uri == file.uri or not still_exists(stored.uri)
+
+
+def _candidates(file: File) -> Iterable[str]:
+    root = unquote(file.root.rstrip("/").rpartition("/")[2])
+    yield file.source
+    yield f"{root}/{file.source}"
+    yield f"{root}-{hashlib.sha256(file.root.encode()).hexdigest()[:8]}/{file.source}"
+
+
+def still_exists(uri: str) -> bool:
+    """Return whether a local file, or the archive that held it, is still there; remote ones are taken to be."""
+    parts = urlsplit(uri.partition("!/")[0])
+    return parts.scheme != "file" or Path(url2pathname(parts.path)).exists()
+
+
+def _is_below(uri: str, roots: Iterable[str]) -> bool:
+    return any(uri == root or uri.startswith((f"{root.rstrip('/')}/", f"{root}!/")) for root in roots)

@@ -1,0 +1,165 @@
+"""Do what a plan says: load, split, embed and write as a stream; a document's first chunk goes in last."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from rag_chain.ingestion.reading import read_chunks
+from rag_chain.ingestion.report import IngestReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from langchain_core.documents import Document
+
+    from rag_chain.ingestion.plan import File, Plan, Work
+    from rag_chain.models.embedding import EmbeddingModel, Vectors
+
+# Enough for Milvus to write at full speed, little enough to lose to a crash.
+ROWS_PER_WRITE = 512
+
+
+class Target(Protocol):
+    """Where chunks are written."""
+
+    def write(self, chunks: Sequence[Document], vectors: Vectors, counts: Mapping[str, int]) -> None:
+        """Upsert chunks with their vectors."""
+
+    def remove(self, source: str, *, keep_version: str = "") -> int:
+        """Delete a document's chunks, except those of one version."""
+
+    def close(self, *, complete: bool) -> None:
+        """Make durable what was written; ``complete`` says whether that is everything."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an ingest is; ``total`` and ``documents`` count documents."""
+
+    documents: int
+    total: int
+    chunks: int
+    tokens: int
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    load: Callable[[File], Document],
+    split: Callable[[Document], Iterable[Document]],
+    text_of: Callable[[Document], str],
+    embeddings: EmbeddingModel,
+    target: Target,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> IngestReport:
+    """Ingest the plan's documents and remove what it says; return what was done.
+
+    Documents that can't be loaded, or hold no text, are refused and the run goes on. What was
+    written before a failure stays, and a repeated run goes on from there.
+    """
+    report = IngestReport(
+        unchanged=list(plan.unchanged), refused=plan.refused, skipped=plan.skipped, removed=list(plan.removed)
+    )
+    writer = _Writer(target, report, {work.source for work in plan.changed})
+    documents = read_chunks(plan.work, load, split, report.refused)
+    complete = False
+    try:
+        for batch, vectors in _embedded(documents, writer, text_of, embeddings):
+            writer.add(batch, vectors)
+            on_progress(writer.progress(len(plan.work), embeddings.usage.tokens))
+        writer.finish()
+        complete = True
+    finally:
+        target.close(complete=complete)
+    report.requests, report.tokens = embeddings.usage.requests, embeddings.usage.tokens
+    return report
+
+
+def _embedded(
+    documents: Iterator[tuple[Work, list[Document]]],
+    writer: _Writer,
+    text_of: Callable[[Document], str],
+    embeddings: EmbeddingModel,
+) -> Iterator[tuple[list[Document], Vectors]]:
+    """Yield batches of chunks with their vectors, in order; batches run across documents."""
+    chunks = (chunk for work, found in documents for chunk in writer.expect(work, found))
+    waiting: deque[list[Document]] = deque()
+
+    def texts() -> Iterator[list[str]]:
+        while batch := list(islice(chunks, embeddings.batch_size)):
+            waiting.append(batch)
+            yield [text_of(chunk) for chunk in batch]
+
+    for vectors in embeddings.embed_batches(texts()):
+        yield waiting.popleft(), vectors
+
+
+class _Writer:
+    """Writes chunks in groups; a document's first chunk, its record, follows when all others are in.
+
+    Old chunks of a changed document are removed only after that.
+    """
+
+    def __init__(self, target: Target, report: IngestReport, changed: set[str]) -> None:
+        self._target = target
+        self._report = report
+        self._changed = changed
+        self._expected: dict[str, tuple[Work, int]] = {}
+        self._missing: dict[str, int] = {}
+        self._rows: list[tuple[Document, Vectors]] = []
+        self._records: list[tuple[Document, Vectors]] = []
+
+    def expect(self, work: Work, chunks: list[Document]) -> list[Document]:
+        """Note how many chunks a document has before the first of them comes back embedded."""
+        self._expected[work.source] = (work, len(chunks))
+        self._missing[work.source] = len(chunks)
+        return chunks
+
+    def add(self, chunks: Sequence[Document], vectors: Vectors) -> None:
+        """Take chunks with their vectors, and write when there are enough."""
+        for chunk, vector in zip(chunks, vectors, strict=True):
+            (self._rows if chunk.metadata["position"] else self._records).append((chunk, vector))
+            self._missing[chunk.metadata["source"]] -= 1
+        self._report.chunks_embedded += len(chunks)
+        if len(self._rows) + len(self._records) >= ROWS_PER_WRITE:
+            self._write()
+
+    def finish(self) -> None:
+        """Write what is left, then remove the documents that are gone."""
+        self._write()
+        for source in self._report.removed:
+            self._report.chunks_deleted += self._target.remove(source)
+
+    def progress(self, total: int, tokens: int) -> Progress:
+        """Return how far the run is."""
+        done = len(self._report.added) + len(self._report.changed) + len(self._report.refused)
+        return Progress(min(done, total), total, self._report.chunks_embedded, tokens)
+
+    def _write(self) -> None:
+        self._send(self._rows)
+        complete = [pair for pair in self._records if not self._missing[pair[0].metadata["source"]]]
+        self._records = [pair for pair in self._records if self._missing[pair[0].metadata["source"]]]
+        self._rows = []
+        self._send(complete)
+        for chunk, _ in complete:
+            self._close(chunk.metadata["source"])
+
+    def _send(self, rows: list[tuple[Document, Vectors]]) -> None:
+        if rows:
+            chunks, vectors = [chunk for chunk, _ in rows], np.stack([vector for _, vector in rows])
+            self._target.write(chunks, vectors, {s: count for s, (_, count) in self._expected.items()})
+
+    def _close(self, source: str) -> None:
+        """Report a document whose record is written, and remove what it held before."""
+        work, _ = self._expected.pop(source)
+        del self._missing[source]
+        if source in self._changed:
+            self._report.chunks_deleted += self._target.remove(source, keep_version=work.version)
+            self._report.changed.append(source)
+        else:
+            self._report.added.append(source)

@@ -1,0 +1,90 @@
+"""One event loop in a thread of its own, so that sync and async callers share one network client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from concurrent.futures import Future
+
+T = TypeVar("T")
+
+
+class BackgroundLoop:
+    """An event loop that runs for as long as the process does.
+
+    A network client bound to it serves every thread and every event loop of the application, and
+    its connections survive a second ``asyncio.run``.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="rag_chain network", daemon=True).start()
+
+    def submit(self, work: Coroutine[object, object, T]) -> Future[T]:
+        """Start work on the loop and return its future."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def wait(self, work: Coroutine[object, object, T]) -> T:
+        """Run work on the loop and wait for it here; an interrupt here cancels it there."""
+        future = self.submit(work)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
+
+    async def join(self, work: Coroutine[object, object, T]) -> T:
+        """Run work on the loop and await it in the caller's own; cancellation is passed on."""
+        return await asyncio.wrap_future(self.submit(work))
+
+    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+        """Yield what an async iterator gives on the loop; closing this closes that one."""
+        received: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+        future = self.submit(_drain(items, received.put))
+        future.add_done_callback(lambda _: received.put(None))
+        try:
+            while (item := received.get()) is not None:
+                yield item
+            future.result()
+        finally:
+            future.cancel()
+
+    async def aiterate(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
+        """Yield, in the caller's loop, what an async iterator gives on this one."""
+        received: asyncio.Queue[T | None] = asyncio.Queue()
+        own = asyncio.get_running_loop()
+        future = self.submit(_drain(items, lambda item: _hand_over(own, received, item)))
+        future.add_done_callback(lambda _: _hand_over(own, received, None))
+        try:
+            while (item := await received.get()) is not None:
+                yield item
+            future.result()
+        finally:
+            future.cancel()
+
+
+async def _drain(items: AsyncIterator[T], put: Callable[[T], None]) -> None:
+    async for item in items:
+        put(item)
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, received: asyncio.Queue[T | None], item: T | None) -> None:
+    # The consumer's loop may have ended before this one notices.
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(received.put_nowait, item)
+
+
+def open_loop() -> BackgroundLoop:
+    """Return this process's background loop; a forked child gets one of its own."""
+    return _loop_of(os.getpid())
+
+
+@cache
+def _loop_of(_process: int) -> BackgroundLoop:
+    return BackgroundLoop()

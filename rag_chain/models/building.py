@@ -1,0 +1,73 @@
+"""Build the models that the settings name, from Fireworks or on this machine, behind one pair of functions."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from rag_chain.models.prices import embedding_dollars
+from rag_chain.settings import FIREWORKS_EMBEDDING_MODEL
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.runnables import Runnable
+
+    from rag_chain.models.embedding import EmbeddingModel
+    from rag_chain.models.fireworks.client import FireworksClient
+    from rag_chain.settings import Settings
+
+# Chat waits for a person, who would rather hear of it; an ingest would rather get there.
+EMBEDDING_ATTEMPTS = 12
+CHAT_ATTEMPTS = 4
+
+
+def build_embeddings(settings: Settings) -> EmbeddingModel:
+    """Return the embedding model; no request is sent and no weights are read yet."""
+    if settings.resolved_provider == "local":
+        from rag_chain.models.local import LocalEmbeddings
+
+        own = settings.embedding_model != FIREWORKS_EMBEDDING_MODEL
+        return LocalEmbeddings(settings.embedding_model if own else None)
+    from rag_chain.models.fireworks.embeddings import FireworksEmbeddings
+
+    return FireworksEmbeddings(
+        _open_client(settings, EMBEDDING_ATTEMPTS),
+        settings.embedding_model,
+        dimensions=settings.embedding_dimensions,
+        batch_size=settings.embedding_batch,
+        concurrency=settings.embedding_concurrency,
+    )
+
+
+def build_chat_model(settings: Settings, embeddings: EmbeddingModel) -> Runnable[LanguageModelInput, Any]:
+    """Return the chat model that answers; the local one picks sentences with ``embeddings``."""
+    if settings.resolved_provider == "local":
+        from rag_chain.models.extractive import ExtractiveChatModel
+
+        return ExtractiveChatModel(embeddings=embeddings)
+    from rag_chain.models.fireworks.chat import build_chat
+
+    models = (settings.chat_model, *settings.chat_fallbacks)
+    client = _open_client(settings, CHAT_ATTEMPTS)
+    return build_chat(client, models, _key(settings), max_tokens=settings.max_answer_tokens)
+
+
+def _open_client(settings: Settings, attempts: int) -> FireworksClient:
+    from rag_chain.models.fireworks.client import FireworksClient
+
+    # These print requests, and so documents and questions, at DEBUG.
+    for name in ("httpx", "httpcore", "fireworks"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    base, timeout = settings.fireworks_api_base, settings.request_timeout
+    return FireworksClient(base, _key(settings), timeout=timeout, attempts=attempts)
+
+
+def _key(settings: Settings) -> str:
+    return settings.fireworks_api_key.get_secret_value().strip() if settings.fireworks_api_key else ""
+
+
+def price_embedding(settings: Settings, tokens: int) -> float | None:
+    """Return what embedding this many tokens costs in dollars; None where that is not known."""
+    if settings.resolved_provider == "local":
+        return 0.0
+    return embedding_dollars(settings.embedding_model, tokens)

@@ -1,0 +1,139 @@
+"""The embedded answerer: a LangChain chat model that quotes the best sentences of the sources it is given.
+
+It is no language model. It reads the same prompt as one, picks the sentences that are nearest to
+the question, and answers with them word for word, each with the number of its source.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from html import unescape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import ConfigDict
+
+from rag_chain.errors import InvalidRequestError
+from rag_chain.models.embedding import EmbeddingModel  # noqa: TC001  pydantic reads it
+from rag_chain.sentences import split_sentences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_core.callbacks import CallbackManagerForLLMRun
+    from langchain_core.messages import BaseMessage
+
+REFUSAL = "I don't know: the documents do not answer this question."
+
+# A sentence below this is about something else; one far below the best only dilutes it.
+FLOOR = 0.38
+NEAR_BEST = 0.8
+MOST_SENTENCES = 3
+SENTENCE_WEIGHT = 0.7
+
+_SOURCE = re.compile(r'<source number="(\d+)"[^>]*>\n(.*?)\n</source>', re.DOTALL)
+_QUESTION = re.compile(r"<question>\n?(.*?)\n?</question>", re.DOTALL)
+_LIST_MARK = re.compile(r"^(?:[-*+]|\d+[.)])\s+")
+_FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of the source with this number, and how near it is to the question."""
+
+    source: int
+    text: str
+    score: float = 0.0
+
+
+class ExtractiveChatModel(BaseChatModel):
+    """Answers from the ``<source number="n">`` blocks and the ``<question>`` of the last message.
+
+    The answer is at most three sentences, verbatim, each followed by ``[n]``; or ``REFUSAL``
+    when none is near enough to the question.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    embeddings: EmbeddingModel
+
+    @property
+    def _llm_type(self) -> str:
+        return "extractive"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        answer = "".join(self._pieces(messages))
+        message = AIMessage(answer, response_metadata={"finish_reason": "stop"})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for piece in self._pieces(messages):
+            chunk = ChatGenerationChunk(message=AIMessageChunk(piece))
+            if run_manager:
+                run_manager.on_llm_new_token(piece, chunk=chunk)
+            yield chunk
+
+    def _pieces(self, messages: list[BaseMessage]) -> Iterator[str]:
+        """Yield the answer word by word."""
+        sources, question = read_prompt(str(messages[-1].text))
+        chosen = choose_sentences(self._score(sources, question))
+        answer = "\n\n".join(f"{sentence.text} [{sentence.source}]" for sentence in chosen) or REFUSAL
+        yield from re.findall(r"\S+\s*", answer)
+
+    def _score(self, sources: dict[int, str], question: str) -> list[Sentence]:
+        """Return every sentence of the sources with its nearness: mostly its own, partly its source's."""
+        found = [Sentence(number, text) for number, source in sources.items() for text in quotable(source)]
+        if not found:
+            return []
+        asked = np.array(self.embeddings.embed_query(question))
+        vectors = np.array(self.embeddings.embed_documents([*sources.values(), *(s.text for s in found)]))
+        nearness = vectors @ asked
+        of_source = dict(zip(sources, nearness[: len(sources)], strict=True))
+        own = nearness[len(sources) :]
+        return [
+            Sentence(s.source, s.text, SENTENCE_WEIGHT * float(n) + (1 - SENTENCE_WEIGHT) * float(of_source[s.source]))
+            for s, n in zip(found, own, strict=True)
+        ]
+
+
+def read_prompt(text: str) -> tuple[dict[int, str], str]:
+    """Return the numbered sources and the question that a prompt holds."""
+    questions = _QUESTION.findall(text)
+    if not questions:
+        raise InvalidRequestError("the local answerer needs a prompt with <context> and <question> blocks")
+    return {int(number): unescape(body) for number, body in _SOURCE.findall(text)}, unescape(questions[-1])
+
+
+def quotable(source: str) -> Iterator[str]:
+    """Yield the sentences of a source that can stand in an answer: no headings, code or table rows."""
+    prose = _FENCE.sub("\n\n", source)
+    for start, end in split_sentences(prose):
+        sentence = _LIST_MARK.sub("", " ".join(prose[start:end].split()))
+        if not sentence.startswith(("#", "|", "<", "```")) and len(sentence.split()) > 2:
+            yield sentence
+
+
+def choose_sentences(scored: list[Sentence]) -> list[Sentence]:
+    """Return the best sentences in reading order, none of them twice; empty when none is near enough."""
+    best: list[Sentence] = []
+    for sentence in sorted(scored, key=lambda s: -s.score):
+        near = sentence.score >= max(FLOOR, NEAR_BEST * best[0].score if best else FLOOR)
+        if near and len(best) < MOST_SENTENCES and sentence.text not in {other.text for other in best}:
+            best.append(sentence)
+    return sorted(best, key=lambda s: (s.source, scored.index(s)))

@@ -1,0 +1,1 @@
+"""The Fireworks API, and every server that speaks it: embeddings and chat over one HTTP client."""

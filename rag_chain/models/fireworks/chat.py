@@ -1,0 +1,117 @@
+"""``ChatFireworks`` over our own client: with a deadline, loud about broken streams, quiet when abandoned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_fireworks import ChatFireworks
+
+from rag_chain.errors import BadReplyError, CutReplyError, ModelNotFoundError, ProviderBusyError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from langchain_core.language_models import BaseChatModel, LanguageModelInput
+    from langchain_core.messages import AIMessage
+    from langchain_core.runnables import Runnable
+
+    from rag_chain.models.fireworks.client import FireworksClient
+
+PATH = "/chat/completions"
+
+
+def build_chat(
+    client: FireworksClient, models: Sequence[str], key: str, *, max_tokens: int
+) -> Runnable[LanguageModelInput, AIMessage] | BaseChatModel:
+    """Return the first chat model, with the others to fall back to when it is not served or too busy."""
+    first, *others = (_build_one(client, model, key, max_tokens) for model in models)
+    if not others:
+        return first
+    return first.with_fallbacks(others, exceptions_to_handle=(ModelNotFoundError, ProviderBusyError))
+
+
+def _build_one(client: FireworksClient, model: str, key: str, max_tokens: int) -> ChatFireworks:
+    # Retries are the client's: langchain-fireworks waits 4 s whatever Retry-After says.
+    return ChatFireworks(
+        model=model,
+        api_key=key,
+        base_url=client.address,
+        client=ChatCompletions(client),
+        async_client=AsyncChatCompletions(client),
+        max_retries=0,
+        temperature=0.0,
+        max_tokens=max_tokens,
+        # gpt-oss can't switch reasoning off, and reasoning counts as answer tokens.
+        reasoning_effort="low" if "gpt-oss" in model else None,
+    )
+
+
+class ChatCompletions:
+    """What ``ChatFireworks`` expects of its sync client: ``create``."""
+
+    def __init__(self, client: FireworksClient) -> None:
+        self._client = client
+
+    def create(self, *, stream: bool = False, **parameters: Any) -> dict[str, Any] | Iterator[dict[str, Any]]:
+        """Return the completion, or an iterator of its chunks."""
+        body = request_body(stream=stream, **parameters)
+        if stream:
+            return self._client.loop.iterate(whole_answer(self._client.stream(PATH, body)))
+        return check_completion(self._client.loop.wait(self._client.post(PATH, body)))
+
+
+class AsyncChatCompletions:
+    """What ``ChatFireworks`` expects of its async client: ``create``."""
+
+    def __init__(self, client: FireworksClient) -> None:
+        self._client = client
+
+    async def create(
+        self, *, stream: bool = False, **parameters: Any
+    ) -> dict[str, Any] | AsyncIterator[dict[str, Any]]:
+        """Return the completion, or an async iterator of its chunks; in any event loop."""
+        body = request_body(stream=stream, **parameters)
+        if stream:
+            return self._client.loop.aiterate(whole_answer(self._client.stream(PATH, body)))
+        return check_completion(await self._client.loop.join(self._client.post(PATH, body)))
+
+
+def request_body(
+    *, stream: bool, extra_body: dict[str, Any] | None = None, extra_headers: object = None, **parameters: Any
+) -> dict[str, Any]:
+    """Return the JSON of a request; parameters that are not set are left out, since unknown ones are refused."""
+    del extra_headers  # The client's own headers carry the key; LangChain's affinity headers are optional.
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return given | {"stream": stream} | (extra_body or {})
+
+
+def check_completion(reply: Any) -> dict[str, Any]:
+    """Return a completion that has a finished choice with words in it; anything else raises."""
+    try:
+        choice = reply["choices"][0]
+        reason, message = choice["finish_reason"], choice["message"]
+    except (KeyError, IndexError, TypeError) as error:
+        raise BadReplyError("the chat reply holds no answer") from error
+    _check_end(reason, bool(message.get("content") or message.get("tool_calls")))
+    completion: dict[str, Any] = reply
+    return completion
+
+
+async def whole_answer(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    """Pass on the chunks of a stream and raise where it ends before the model had finished."""
+    reason: str | None = None
+    spoke = False
+    async for event in events:
+        for choice in event.get("choices") or ():
+            reason = choice.get("finish_reason") or reason
+            delta = choice.get("delta") or {}
+            spoke = spoke or bool(delta.get("content") or delta.get("tool_calls"))
+        yield event
+    _check_end(reason, spoke)
+
+
+def _check_end(reason: str | None, spoke: bool) -> None:
+    if reason is None:
+        raise CutReplyError("the answer broke off before the model had finished: ask again")
+    if reason == "length" and not spoke:
+        raise CutReplyError("the model spent all its tokens on reasoning: raise RAG_MAX_ANSWER_TOKENS")

@@ -1,0 +1,159 @@
+"""The HTTP client of the Fireworks API: timeouts, retries with jitter, and one deadline over all."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import anyio
+import httpx
+import orjson
+from httpx_sse import EventSource, SSEError
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+
+from rag_chain.errors import BadReplyError, ProviderUnreachableError
+from rag_chain.models.background import open_loop
+from rag_chain.models.fireworks.replies import RetryLaterError, explain_status, explain_stream_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+    from tenacity import RetryCallState
+
+# A connection that takes longer won't come; a server that is silent for longer has hung.
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 30.0
+CONNECTION_ATTEMPTS = 4
+
+Slot: TypeAlias = "Callable[[], AbstractAsyncContextManager[None]]"
+
+_BACKOFF = wait_random_exponential(multiplier=0.5, max=8)
+
+
+class UnansweredError(ProviderUnreachableError):
+    """The connection failed or broke before there was a reply, so asking again is safe."""
+
+
+class FireworksClient:
+    """Posts JSON to one API base and key; safe to use from any thread and any event loop.
+
+    Retries 408, 409, 429, 5xx (at most ``attempts`` times in all) and broken connections (four
+    times) with full jitter, 0.5 s doubling to 8 s, and honours Retry-After up to 60 s. One deadline
+    of ``timeout`` seconds covers all of it; a stream must also end within it.
+    """
+
+    def __init__(self, base: str, key: str, *, timeout: float, attempts: int = 4) -> None:
+        self.address = base
+        self.loop = open_loop()
+        self._timeout = timeout
+        self._attempts = attempts
+        self._http = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+            timeout=httpx.Timeout(min(timeout, READ_SECONDS), connect=CONNECT_SECONDS, pool=None),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+        )
+
+    async def post(self, path: str, body: Mapping[str, Any], slot: Slot = nullcontext) -> Any:
+        """Send a request and return the JSON of the reply; every attempt is made inside a ``slot()``."""
+
+        async def attempt() -> httpx.Response:
+            async with slot():
+                return await self._send(path, body, stream=False)
+
+        with self._deadline():
+            response: httpx.Response = await self._retrying()(attempt)
+        try:
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError as error:
+            raise BadReplyError(f"the reply of {self.address} is not JSON") from error
+
+    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Send a request and yield the JSON events of its reply; once it has begun nothing is retried."""
+        with self._deadline():
+            async with self._open_stream(path, body) as events:
+                async for event in events.aiter_sse():
+                    if event.data == "[DONE]":
+                        return
+                    yield _parse_event(event.data)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    @asynccontextmanager
+    async def _open_stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[EventSource]:
+        response: httpx.Response = await self._retrying()(self._send, path, body, stream=True)
+        try:
+            yield EventSource(response)
+        except httpx.HTTPError as error:
+            raise BadReplyError(f"the connection broke in the middle of the answer ({_name(error)})") from error
+        except SSEError as error:
+            raise BadReplyError(f"{self.address} answered a request for a stream with no stream") from error
+        finally:
+            await response.aclose()
+
+    async def _send(self, path: str, body: Mapping[str, Any], *, stream: bool) -> httpx.Response:
+        """Send a request once; an error status or no answer becomes one of rag_chain's exceptions."""
+        try:
+            request = self._http.build_request("POST", f"{self.address}/v1{path}", content=orjson.dumps(body))
+            response = await self._http.send(request, stream=stream)
+            if response.is_success:
+                return response
+            await response.aread()
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise ProviderUnreachableError(f"FIREWORKS_API_BASE is not an address: {self.address!r}") from error
+        except httpx.HTTPError as error:
+            raise UnansweredError(
+                f"no answer from {self.address} ({_name(error)}): check FIREWORKS_API_BASE and the network"
+            ) from error
+        status, model = response.status_code, str(body.get("model"))
+        raise explain_status(status, response.content, response.headers, model=model, address=self.address)
+
+    def _retrying(self) -> AsyncRetrying:
+        return AsyncRetrying(
+            retry=retry_if_exception_type((RetryLaterError, UnansweredError)),
+            stop=lambda state: self._exhausted(state) or stop_before_delay(self._timeout)(state),
+            wait=_pause,
+            reraise=True,
+        )
+
+    def _exhausted(self, state: RetryCallState) -> bool:
+        unanswered = isinstance(_failure(state), UnansweredError)
+        return state.attempt_number >= (CONNECTION_ATTEMPTS if unanswered else self._attempts)
+
+    @contextmanager
+    def _deadline(self) -> Iterator[None]:
+        try:
+            with anyio.fail_after(self._timeout):
+                yield
+        except TimeoutError:
+            raise ProviderUnreachableError(
+                f"{self.address} did not finish within {self._timeout:g} s: try again, or raise RAG_REQUEST_TIMEOUT"
+            ) from None
+
+
+def _failure(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _pause(state: RetryCallState) -> float:
+    """Return the seconds to wait before the next attempt: what the provider asked for, else full jitter."""
+    failure = _failure(state)
+    asked = failure.seconds if isinstance(failure, RetryLaterError) else None
+    return float(_BACKOFF(state)) if asked is None else asked
+
+
+def _parse_event(data: str) -> dict[str, Any]:
+    try:
+        event = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadReplyError("the provider sent an event that is not JSON") from error
+    if not isinstance(event, dict):
+        raise BadReplyError("the provider sent an event that is not an object")
+    if event.get("error"):
+        raise explain_stream_error(event)
+    return event
+
+
+def _name(error: httpx.HTTPError) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,179 @@
+"""The whole flow on one screen: documents into the store, questions out of it."""
+
+from __future__ import annotations
+
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from rag_chain.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from langchain_core.documents import Document
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.retrievers import BaseRetriever
+    from langchain_core.runnables import Runnable
+
+    from rag_chain.answering.types import Answer, Question
+    from rag_chain.ingestion.plan import Plan
+    from rag_chain.ingestion.report import IngestReport
+    from rag_chain.ingestion.run import Progress
+    from rag_chain.models.embedding import EmbeddingModel
+    from rag_chain.store.collection import Fingerprint, Store
+
+
+def ingest(
+    paths: str | Path | Iterable[str | Path],
+    settings: Settings | None = None,
+    *,
+    glob: str | Sequence[str] = (),
+    rebuild: bool = False,
+    prune: bool = True,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> IngestReport:
+    """Bring the collection in step with the documents at the given places.
+
+    New and changed documents are loaded, split, embedded and written; unchanged ones cost
+    nothing; those gone from the same places are removed, unless ``prune`` is False or ``glob``
+    narrows what is looked at. ``rebuild`` makes a new collection and puts it in the old one's
+    place when it is complete. Documents that can't be read are in ``report.refused``.
+    Raises a :class:`~rag_chain.errors.RagChainError` when nothing could be done.
+    """
+    from rag_chain.documents.loading import load_file
+    from rag_chain.documents.splitting import text_to_embed
+    from rag_chain.ingestion.run import run_plan
+    from rag_chain.models.building import build_embeddings, price_embedding
+    from rag_chain.store.collection import open_store
+    from rag_chain.store.writing import CollectionWriter
+
+    started = monotonic()
+    settings = settings or Settings()
+    embeddings = build_embeddings(settings)
+    fingerprint = make_fingerprint(settings, embeddings)
+    with open_store(settings) as store:
+        plan = _plan(paths, settings, store, fingerprint, glob=glob, rebuild=rebuild, prune=prune)
+        report = run_plan(
+            plan,
+            load=load_file,
+            split=_splitter(settings),
+            text_of=text_to_embed,
+            embeddings=embeddings,
+            target=CollectionWriter(store, fingerprint, rebuild=rebuild),
+            on_progress=on_progress,
+        )
+        report.chunks_total = store.count() if store.exists() else 0
+    report.dollars = price_embedding(settings, report.tokens)
+    report.seconds = monotonic() - started
+    return report
+
+
+def plan_ingest(
+    paths: str | Path | Iterable[str | Path],
+    settings: Settings | None = None,
+    *,
+    glob: str | Sequence[str] = (),
+    rebuild: bool = False,
+    prune: bool = True,
+) -> IngestReport:
+    """Return what :func:`ingest` would do, without asking a model and without writing."""
+    from rag_chain.documents.loading import load_file
+    from rag_chain.documents.splitting import text_to_embed
+    from rag_chain.ingestion.preview import preview_plan
+    from rag_chain.models.building import build_embeddings, price_embedding
+    from rag_chain.models.tokens import count_tokens
+    from rag_chain.store.collection import open_store
+
+    started = monotonic()
+    settings = settings or Settings()
+    embeddings = build_embeddings(settings)
+    fingerprint = make_fingerprint(settings, embeddings)
+    with open_store(settings) as store:
+        plan = _plan(paths, settings, store, fingerprint, glob=glob, rebuild=rebuild, prune=prune)
+    report = preview_plan(
+        plan,
+        load=load_file,
+        split=_splitter(settings),
+        count_tokens=lambda chunks: sum(count_tokens([text_to_embed(chunk) for chunk in chunks])),
+        batch_size=embeddings.batch_size,
+    )
+    report.dollars = price_embedding(settings, report.tokens)
+    report.seconds = monotonic() - started
+    return report
+
+
+def build_retriever(settings: Settings | None = None) -> BaseRetriever:
+    """Return the LangChain retriever over the collection; it connects when it is first asked."""
+    from rag_chain.models.building import build_embeddings
+
+    settings = settings or Settings()
+    return _build_retriever(settings, build_embeddings(settings))
+
+
+def build_chain(
+    settings: Settings | None = None,
+    *,
+    retriever: Runnable[str, list[Document]] | None = None,
+    chat_model: Runnable[LanguageModelInput, Any] | None = None,
+) -> Runnable[str | Question, Answer]:
+    """Return the chain from a question to a cited answer.
+
+    Any LangChain retriever or chat model can be put in place of ours. Input is a text or a
+    ``Question``; output is a mapping with the keys of ``Answer``. It connects when it is first asked.
+    """
+    from rag_chain.answering.chain import build_answer_chain
+    from rag_chain.models.building import build_chat_model, build_embeddings
+
+    settings = settings or Settings()
+    embeddings = build_embeddings(settings)
+    return build_answer_chain(
+        retriever or _build_retriever(settings, embeddings),
+        chat_model or build_chat_model(settings, embeddings),
+    )
+
+
+def make_fingerprint(settings: Settings, embeddings: EmbeddingModel) -> Fingerprint:
+    """Return everything that the rows of a collection depend on."""
+    from rag_chain.documents.splitting import SPLITTER_VERSION
+    from rag_chain.store.schema import SCHEMA_VERSION
+
+    splitter = f"{SPLITTER_VERSION}/{settings.resolved_chunk_tokens}/{settings.chunk_overlap}"
+    return {"schema": SCHEMA_VERSION, "splitter": splitter, **embeddings.identity}
+
+
+def _plan(
+    paths: str | Path | Iterable[str | Path],
+    settings: Settings,
+    store: Store,
+    fingerprint: Fingerprint,
+    *,
+    glob: str | Sequence[str],
+    rebuild: bool,
+    prune: bool,
+) -> Plan:
+    from rag_chain.documents import find_documents
+    from rag_chain.ingestion.plan import make_plan
+
+    exists = store.exists()
+    if exists and not rebuild:
+        store.open_for(fingerprint, writing=True)
+    held = store.catalogue() if exists else {}
+    found = find_documents(paths, settings, glob=glob)
+    return make_plan(found, held, prune=prune and not glob, rebuild=rebuild)
+
+
+def _splitter(settings: Settings) -> Callable[[Document], Iterable[Document]]:
+    from rag_chain.documents import split_documents
+
+    return lambda document: split_documents([document], settings)
+
+
+def _build_retriever(settings: Settings, embeddings: EmbeddingModel) -> BaseRetriever:
+    from rag_chain.retrieval.dense import DenseRetriever
+    from rag_chain.store.collection import open_store
+    from rag_chain.store.vectorstore import ChunkIndex
+
+    index = ChunkIndex(partial(open_store, settings), make_fingerprint(settings, embeddings), embeddings)
+    return DenseRetriever(embeddings=embeddings, index=index, k=settings.top_k)

@@ -1,0 +1,1 @@
+"""Find the chunks that answer a question: LangChain retrievers over the store."""

@@ -1,0 +1,1 @@
+"""The door to Milvus: open, schema, write, catalogue, filters, and the LangChain vector store over it."""

@@ -1,0 +1,76 @@
+"""Turn a typed filter into a Milvus expression; no caller's text ever becomes syntax."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING, TypeAlias
+
+from rag_chain.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Scalar: TypeAlias = "str | int | float | bool"
+Filter: TypeAlias = "Mapping[str, Scalar | Sequence[Scalar]]"
+
+# No chunk has an empty id.
+NOTHING = 'id == ""'
+
+_NAME = re.compile(r"[A-Za-z_]\w{0,63}")
+_WILDCARD = re.compile(r"[*?]")
+
+
+def quote(text: str) -> str:
+    """Return a string literal with the only escapes that Milvus Lite and servers both read."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
+
+
+def build_expression(conditions: Filter) -> str:
+    """Return the Milvus expression for a filter: every condition in parentheses, joined by ``and``.
+
+    ``{"source": "faq/*", "language": ["en", "de"], "page": 3}``: ``source`` and ``title`` and
+    ``heading`` take ``*`` and ``?``; a list means any of its values; an empty list matches
+    nothing. Wildcards select slightly more than they should where a name holds ``_`` or ``%``
+    (Lite has no escape for them), see :func:`matches`.
+    """
+    return " and ".join(f"({_condition(name, value)})" for name, value in conditions.items())
+
+
+def matches(conditions: Filter, metadata: Mapping[str, object]) -> bool:
+    """Return whether a chunk's metadata satisfies the filter's wildcards exactly."""
+    return all(
+        re.match(translate(value), str(metadata.get(name, ""))) is not None
+        for name, value in conditions.items()
+        if _has_wildcard(name, value) and isinstance(value, str)
+    )
+
+
+def _has_wildcard(name: str, value: object) -> bool:
+    return name in {"source", "title", "heading"} and isinstance(value, str) and bool(_WILDCARD.search(value))
+
+
+def _condition(name: str, value: Scalar | Sequence[Scalar]) -> str:
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"filter: {name!r} is not the name of a metadata field")
+    if isinstance(value, str) and _has_wildcard(name, value):
+        pattern = re.sub(r"[%_?]", "_", value).replace("*", "%")
+        return f"{name} like {quote(pattern)}"
+    if isinstance(value, (str, int, float)):
+        return f"{name} == {_literal(value)}"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        # An empty choice must fail closed, not open.
+        return f"{name} in [{', '.join(_literal(v) for v in value)}]" if value else NOTHING
+    raise SettingsError(f"filter: {name} must be a text, a number, or a list of them")
+
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, (int, float)) and value == value and abs(value) != float("inf"):
+        return repr(value)
+    raise SettingsError(f"filter: {value!r} is not a text, a finite number, or true or false")

@@ -1,0 +1,71 @@
+"""Turn chunks into rows of the collection, and rows back into documents."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from rag_chain.errors import DocumentError
+from rag_chain.store.schema import (
+    DENSE,
+    HEADING_BYTES,
+    KEY,
+    SOURCE_BYTES,
+    SPARSE,
+    TEXT,
+    TEXT_BYTES,
+    TITLE_BYTES,
+)
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+    from numpy.typing import NDArray
+
+_FIXED = frozenset({"source", "title", "heading", "version", "uri", "position", "start", "end", "chunks", "modified"})
+# What the loaded document knows and no search needs.
+_LEFT_OUT = frozenset({"content_hash", "root"})
+_RESERVED = frozenset({KEY, TEXT, DENSE, SPARSE})
+_NAME = re.compile(r"[A-Za-z_]\w{0,63}")
+
+
+def build_row(chunk: Document, vector: NDArray[Any], chunks: int) -> dict[str, Any]:
+    """Return the row of a chunk; ``chunks`` is the document's number of chunks on its first, else 0.
+
+    Metadata beside the fixed fields is kept where its name is an identifier and its value a
+    text, number, truth value or list of texts; Milvus stores nothing else faithfully.
+    """
+    known = chunk.metadata
+    source = known["source"]
+    if len(source.encode()) > SOURCE_BYTES:
+        raise DocumentError(f"its path is longer than {SOURCE_BYTES} bytes")
+    if len(chunk.page_content.encode()) > TEXT_BYTES:
+        raise DocumentError(f"chunk {known['position']} is longer than {TEXT_BYTES} bytes: lower RAG_CHUNK_TOKENS")
+    own = {name: value for name, value in known.items() if _storable(name, value)}
+    return own | {
+        KEY: chunk.id,
+        TEXT: chunk.page_content,
+        DENSE: vector,
+        "source": source,
+        "title": cut_bytes(str(known.get("title", "")), TITLE_BYTES),
+        "heading": cut_bytes(str(known.get("heading", "")), HEADING_BYTES),
+        "version": known["content_hash"],
+        "uri": known.get("uri", ""),
+        "position": known["position"],
+        "start": known["start"],
+        "end": known["end"],
+        "modified": int(known.get("modified", 0)),
+        "chunks": chunks,
+    }
+
+
+def cut_bytes(text: str, most: int) -> str:
+    """Return as much of the text as fits into ``most`` bytes of UTF-8, whole characters only."""
+    return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
+
+
+def _storable(name: str, value: object) -> bool:
+    if name in _FIXED or name in _LEFT_OUT or name in _RESERVED or not _NAME.fullmatch(name):
+        return False
+    return isinstance(value, (str, int, float, bool)) or (
+        isinstance(value, list) and all(isinstance(item, str) for item in value)
+    )

@@ -1,0 +1,122 @@
+"""``langchain_milvus.Milvus`` over the collection, with what it gets wrong for this use set right."""
+
+from __future__ import annotations
+
+import rag_chain.store.vendor  # noqa: F401  # isort: skip  must come before langchain_milvus
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables.config import run_in_executor
+from langchain_milvus import Milvus
+
+from rag_chain.errors import StoreError
+from rag_chain.store.connection import store_errors
+from rag_chain.store.filters import build_expression, matches
+from rag_chain.store.schema import DENSE, DENSE_INDEX, DENSE_SEARCH, KEY, OUTPUT_FIELDS, TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_core.documents import Document
+    from langchain_core.embeddings import Embeddings
+
+    from rag_chain.store.collection import Fingerprint, Store
+    from rag_chain.store.filters import Filter
+
+# A wildcard may select a few chunks too many, which are dropped after the search.
+SPARE = 4
+
+
+class ChunkStore(Milvus):
+    """A LangChain vector store for reading the chunks that an ingest wrote.
+
+    Scores are raw cosines, 1 best. Async calls run in threads: pymilvus' async client dies with
+    the first event loop that used it, and Milvus Lite works in this process anyway.
+    """
+
+    def __init__(self, store: Store, embeddings: Embeddings) -> None:
+        # Keeps the connection open for as long as this object lives.
+        self._store = store
+        with store_errors("opening the collection"):
+            super().__init__(
+                embedding_function=embeddings,
+                collection_name=store.name,
+                connection_args=store.address.arguments,
+                consistency_level="Bounded",
+                index_params=DENSE_INDEX,
+                search_params=DENSE_SEARCH,
+                primary_field=KEY,
+                text_field=TEXT,
+                vector_field=DENSE,
+                enable_dynamic_field=True,
+            )
+
+    def nearest(self, vector: list[float], k: int, conditions: Filter | None = None) -> list[tuple[Document, float]]:
+        """Return the ``k`` chunks nearest to a unit-length vector with their cosines, best first."""
+        conditions = conditions or {}
+        limit = k * SPARE if conditions else k
+        with store_errors("searching"):
+            found = self.similarity_search_with_score_by_vector(
+                vector,
+                k=limit,
+                expr=build_expression(conditions) or None,
+                timeout=self._store.address.timeout,
+            )
+        return [pair for pair in found if matches(conditions, pair[0].metadata)][:k]
+
+    async def asimilarity_search_with_score_by_vector(self, *args: Any, **kwargs: Any) -> list[tuple[Document, float]]:
+        """Search in a thread."""
+        return await run_in_executor(None, self.similarity_search_with_score_by_vector, *args, **kwargs)
+
+    async def asimilarity_search_with_score(self, *args: Any, **kwargs: Any) -> list[tuple[Document, float]]:
+        """Search in a thread."""
+        return await run_in_executor(None, self.similarity_search_with_score, *args, **kwargs)
+
+    async def asimilarity_search(self, *args: Any, **kwargs: Any) -> list[Document]:
+        """Search in a thread."""
+        return await run_in_executor(None, self.similarity_search, *args, **kwargs)
+
+    async def amax_marginal_relevance_search(self, *args: Any, **kwargs: Any) -> list[Document]:
+        """Search in a thread."""
+        return await run_in_executor(None, self.max_marginal_relevance_search, *args, **kwargs)
+
+    def add_texts(self, *_: Any, **__: Any) -> list[str]:
+        """Refuse: chunks are written by an ingest, which keeps ids, versions and records in step."""
+        raise StoreError("chunks are written by rag_chain.ingest(), not through the vector store")
+
+    aadd_texts = add_texts  # type: ignore[assignment]  # it raises either way
+
+    def _get_output_fields(self) -> list[str]:
+        # The parent's list holds the BM25 field, which can't be returned, and grows with every search.
+        return [*OUTPUT_FIELDS, "$meta"]
+
+
+class ChunkIndex:
+    """The collection to search, opened when it is first asked; it may come into being later than this.
+
+    Building a chain connects to nothing, so a server can start before the first ingest.
+    """
+
+    def __init__(self, open_store: Callable[[], Store], fingerprint: Fingerprint, embeddings: Embeddings) -> None:
+        self._open_store = open_store
+        self._fingerprint = fingerprint
+        self._embeddings = embeddings
+        self._opened: ChunkStore | None = None
+        self._lock = threading.Lock()
+
+    def nearest(self, vector: list[float], k: int, conditions: Filter | None = None) -> list[tuple[Document, float]]:
+        """Return the ``k`` nearest chunks with their cosines, best first; see :meth:`ChunkStore.nearest`."""
+        return self._open().nearest(vector, k, conditions)
+
+    def _open(self) -> ChunkStore:
+        with self._lock:
+            if self._opened is None:
+                store = self._open_store()
+                try:
+                    store.open_for(self._fingerprint, writing=False)
+                except StoreError:
+                    store.close()
+                    raise
+                self._opened = ChunkStore(store, self._embeddings)
+            return self._opened

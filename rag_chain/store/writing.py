@@ -1,0 +1,53 @@
+"""Where an ingest writes: into the collection, which it may have to create, or into one that will replace it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rag_chain.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_core.documents import Document
+    from numpy.typing import NDArray
+
+    from rag_chain.store.collection import Fingerprint, Store
+
+
+class CollectionWriter:
+    """Creates the collection when the first vectors show their length; a rebuild goes into a new one beside it."""
+
+    def __init__(self, store: Store, fingerprint: Fingerprint, *, rebuild: bool) -> None:
+        self._store = store
+        self._fingerprint = fingerprint
+        self._rebuild = rebuild
+        self._target: Store | None = None
+
+    def write(self, chunks: Sequence[Document], vectors: NDArray[Any], counts: Mapping[str, int]) -> None:
+        """Upsert chunks with their vectors."""
+        target = self._target = self._target or self._open(vectors.shape[1])
+        target.write(chunks, vectors, counts)
+
+    def remove(self, source: str, *, keep_version: str = "") -> int:
+        """Delete a document's chunks, except those of one version."""
+        return (self._target or self._store).remove(source, keep_version=keep_version)
+
+    def close(self, *, complete: bool) -> None:
+        """Make durable what was written; a complete rebuild takes the old collection's place."""
+        if self._target is None:
+            return
+        self._target.flush()
+        if self._rebuild:
+            if complete:
+                self._store.publish(self._target)
+            self._target.close()
+
+    def _open(self, dimensions: int) -> Store:
+        if self._rebuild:
+            return self._store.rebuild(self._fingerprint, dimensions)
+        if not self._store.exists():
+            self._store.create(self._fingerprint, dimensions)
+        elif (held := self._store.dimensions()) != dimensions:
+            raise StoreError(f"the collection holds vectors of length {held}, the model gives {dimensions}")
+        return self._store
