@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rag_chain.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from langchain_core.documents import Document
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from langchain_core.retrievers import BaseRetriever
     from langchain_core.runnables import Runnable
 
-    from rag_chain.answering.types import Answer, Question
+    from rag_chain.answering.types import Question
     from rag_chain.ingestion.plan import Plan
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.ingestion.run import Progress
@@ -117,7 +117,7 @@ def build_chain(
     *,
     retriever: Runnable[str, list[Document]] | None = None,
     chat_model: Runnable[LanguageModelInput, Any] | None = None,
-) -> Runnable[str | Question, Answer]:
+) -> Runnable[str | Question | Mapping[str, Any], dict[str, Any]]:
     """Return the chain from a question to a cited answer.
 
     Any LangChain retriever or chat model can be put in place of ours. Input is a text or a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # A full stop followed by white space and by something that can open a sentence; CJK stops need no space.
-_END = re.compile(r"(?:[.!?…]+[\"'”’)\]*_`]*\s+(?=[\"'“‘(\[*_`#>-]*[^\W_a-z])|[。！？]+[”’」』）]*\s*)|\n\s*\n\s*|\n(?=\s*(?:[-*+|#>]|\d+[.)])\s?)")
-_ABBREVIATION = re.compile(r"\b(?:[A-Z]|e\.g|i\.e|etc|vs|cf|al|approx|Fig|No|Nr|Mr|Mrs|Ms|Dr|Prof|St|Inc|Ltd|Co|Jr)\.\s+$")
+_END = re.compile(
+    r"(?:[.!?…]+[\"'”’)\]*_`]*\s+(?=[\"'“‘(\[*_`#>-]*[^\W_a-z])|[。！？]+[”’」』）]*\s*)|\n\s*\n\s*|\n(?=\s*(?:[-*+|#>]|\d+[.)])\s?)"
+)
+_ABBREVIATION = re.compile(
+    r"\b(?:[A-Z]|e\.g|i\.e|etc|vs|cf|al|approx|Fig|No|Nr|Mr|Mrs|Ms|Dr|Prof|St|Inc|Ltd|Co|Jr)\.\s+$"
+)
 
 
 def sentence_starts(text: str) -> Iterator[int]:
@@ -25,7 +30,7 @@ def sentence_starts(text: str) -> Iterator[int]:
 def split_sentences(text: str) -> Iterator[tuple[int, int]]:
     """Yield ``(start, end)`` of every sentence that holds a letter or digit, white space taken off both ends."""
     starts = [*sentence_starts(text), len(text)]
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in itertools.pairwise(starts):
         piece = text[start:end]
         if any(character.isalnum() for character in piece):
             yield start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())

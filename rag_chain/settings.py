@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-
 from typing_extensions import Self
 
 from rag_chain.errors import SettingsError
@@ -71,9 +70,7 @@ class Settings(BaseSettings):
     embedding_dimensions: int | None = Field(None, gt=0, description="Vector length; default: the model's own.")
     embedding_batch: int = Field(64, gt=0, le=2048, description="Most texts in one embedding request.")
     embedding_concurrency: int = Field(8, gt=0, le=256, description="Most embedding requests in flight.")
-    chat_model: str = Field(
-        "accounts/fireworks/models/gpt-oss-120b", description="Chat model that writes the answer."
-    )
+    chat_model: str = Field("accounts/fireworks/models/gpt-oss-120b", description="Chat model that writes the answer.")
     chat_fallbacks: Annotated[tuple[str, ...], NoDecode] = Field(
         ("accounts/fireworks/models/glm-5p3-flash",),
         description="Chat models to try, in order, when the first is not served or too busy; comma-separated.",

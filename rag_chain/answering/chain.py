@@ -34,7 +34,7 @@ ANSWER_KEYS = ["sources", "answer", "citations", "grounded"]
 
 def build_answer_chain(
     retriever: Runnable[str, list[Document]], chat_model: Runnable[LanguageModelInput, Any]
-) -> Runnable[str | Question, Answer]:
+) -> Runnable[str | Question | Mapping[str, Any], dict[str, Any]]:
     """Compose retriever, prompt and chat model.
 
     Streams ``{"sources": [...]}``, then ``{"answer": "token"}`` for each token, then
@@ -71,7 +71,9 @@ def read_question(given: object) -> dict[str, Any]:
     return question
 
 
-def _build_retrieval(retriever: Runnable[str, list[Document]]) -> Runnable[dict[str, Any], list[dict[str, Any]]]:
+def _build_retrieval(
+    retriever: Runnable[str, list[Document]],
+) -> Runnable[dict[str, Any], list[dict[str, Any]]]:
     def find(asked: dict[str, Any], config: RunnableConfig) -> list[dict[str, Any]]:
         return number_sources(retriever.invoke(asked["question"], config, **_filter_of(asked)))
 

@@ -19,10 +19,92 @@ _MARK = re.compile(r"\s*\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _WORD = re.compile(r"\w+(?:[.,:/-]\w+)*")
 _NUMBER = re.compile(r"\d")
 _STOP_WORDS = frozenset(
-    "a about after all also an and any are as at be because been but by can could do does for from had has have how "
-    "if in into is it its may more most no not of on one only or other our out over so some such than that the their "
-    "them then there these they this those through to under up use used uses using was we were what when where which "
-    "while who why will with would yes you your".split()
+    [
+        "a",
+        "about",
+        "after",
+        "all",
+        "also",
+        "an",
+        "and",
+        "any",
+        "are",
+        "as",
+        "at",
+        "be",
+        "because",
+        "been",
+        "but",
+        "by",
+        "can",
+        "could",
+        "do",
+        "does",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "how",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "may",
+        "more",
+        "most",
+        "no",
+        "not",
+        "of",
+        "on",
+        "one",
+        "only",
+        "or",
+        "other",
+        "our",
+        "out",
+        "over",
+        "so",
+        "some",
+        "such",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "through",
+        "to",
+        "under",
+        "up",
+        "use",
+        "used",
+        "uses",
+        "using",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "while",
+        "who",
+        "why",
+        "will",
+        "with",
+        "would",
+        "yes",
+        "you",
+        "your",
+    ]
 )
 
 
@@ -72,7 +154,13 @@ def _check(claim: str, number: int, source: Mapping[str, Any] | None) -> dict[st
     if span is None:
         verdict, span = "supported", find_support(claim, text)
     if span is None:
-        return {"number": number, "quote": "", "start": source["start"], "end": source["start"], "verdict": "unsupported"}
+        return {
+            "number": number,
+            "quote": "",
+            "start": source["start"],
+            "end": source["start"],
+            "verdict": "unsupported",
+        }
     start, end = span
     place = {"start": source["start"] + start, "end": source["start"] + end}
     return {"number": number, "quote": text[start:end], **place, "verdict": verdict}

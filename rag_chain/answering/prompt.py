@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # First and unchanging, so that the provider's prompt cache can keep it.
 INSTRUCTIONS = f"""\
-You answer questions from documents. Between <context> tags you get numbered sources, between <question> tags a question.
+You answer questions from documents. You get numbered sources between <context> tags and a question between
+<question> tags.
 
 - Use only what the sources say, nothing that you know from elsewhere.
 - After every sentence, name the sources that it rests on by their numbers in square brackets: [1], or [1][3].
@@ -56,9 +57,7 @@ def defuse(text: str) -> str:
 
 def format_history(turns: Iterable[Mapping[str, Any]]) -> list[BaseMessage]:
     """Return the conversation so far as messages."""
-    return [
-        HumanMessage(turn["content"]) if turn["role"] == "user" else AIMessage(turn["content"]) for turn in turns
-    ]
+    return [HumanMessage(turn["content"]) if turn["role"] == "user" else AIMessage(turn["content"]) for turn in turns]
 
 
 def _format_source(source: Mapping[str, Any]) -> str:

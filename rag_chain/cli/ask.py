@@ -28,7 +28,10 @@ def run(options: argparse.Namespace) -> int:
     settings = read_settings(options)
     if options.k is not None:
         settings = settings.with_changes(top_k=options.k)
-    asked = {"question": read_text(options.question), "filter": {"source": options.source} if options.source else {}}
+    asked: dict[str, Any] = {
+        "question": read_text(options.question),
+        "filter": {"source": options.source} if options.source else {},
+    }
     if options.json:
         from rag_chain.pipeline import build_chain
 
@@ -45,7 +48,7 @@ def show_answer(settings: Settings, asked: Mapping[str, Any]) -> None:
 
     sources: list[dict[str, Any]] = []
     checked: dict[str, Any] = {}
-    for part in build_chain(settings).stream(asked):  # type: ignore[arg-type]  # a mapping is a Question too
+    for part in build_chain(settings).stream(asked):
         sources = part.get("sources", sources)
         print(part.get("answer", ""), end="", flush=True)
         checked = part if "grounded" in part else checked

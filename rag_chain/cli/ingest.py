@@ -58,7 +58,11 @@ def print_report(report: IngestReport, *, planned: bool = False) -> None:
     if report.skipped:
         kinds = sorted({skipped.source.rpartition(".")[2].lower() for skipped in report.skipped})
         print(f"left out {len(report.skipped)} files of other types ({', '.join(kinds)})", file=sys.stderr)
-    parts = [f"{len(report.added)} added", f"{len(report.changed)} changed", f"{len(report.unchanged)} unchanged"]
+    parts = [
+        f"{len(report.added)} added",
+        f"{len(report.changed)} changed",
+        f"{len(report.unchanged)} unchanged",
+    ]
     parts += [f"{len(report.removed)} removed", f"{len(report.refused)} refused"]
     price = "" if not report.dollars else f", ${report.dollars:.4f}"
     print(f"{'would be: ' if planned else ''}documents: {', '.join(parts)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     query = read_text(options.query)
     if not query.strip():
         raise QuestionError("the query is empty")
-    conditions = {"filter": {"source": options.source}} if options.source else {}
+    conditions: dict[str, Any] = {"filter": {"source": options.source}} if options.source else {}
     sources = number_sources(build_retriever(settings).invoke(query, **conditions))
     if options.json:
         print_json({"query": query, "sources": sources})

@@ -68,7 +68,10 @@ class Findings:
 
 
 def find_documents(
-    paths: str | Path | Iterable[str | Path], settings: Settings | None = None, *, glob: str | Sequence[str] = ()
+    paths: str | Path | Iterable[str | Path],
+    settings: Settings | None = None,
+    *,
+    glob: str | Sequence[str] = (),
 ) -> Findings:
     """Return the files at the given places within the limits of the settings, unread."""
     limits = settings or _default_settings()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _markdown_sections(text: str) -> list[Section]:
     lines = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
     tokens = _open_parser().parse(text)
     blocks = [min(lines[token.map[0]], len(text)) for token in tokens if token.level == 0 and token.map]
-    starts = [(0, 0, ())] + _heading_starts(tokens, lines, len(text))
+    starts = [(0, 0, ()), *_heading_starts(tokens, lines, len(text))]
     ends = [start for start, _, _ in starts[1:]] + [len(text)]
     return [
         Section(start, body, end, headings, tuple(block for block in blocks if start < block < end))
@@ -71,7 +71,7 @@ def _heading_starts(tokens: list[Token], lines: list[int], length: int) -> list[
     """Return ``(start, end of the heading line, heading path)`` of every top-level heading."""
     path: list[tuple[int, str]] = []
     starts: list[tuple[int, int, tuple[str, ...]]] = []
-    for token, content in zip(tokens, tokens[1:], strict=False):
+    for token, content in pairwise(tokens):
         if token.type != "heading_open" or token.level != 0 or token.map is None:
             continue
         depth = int(token.tag[1:])

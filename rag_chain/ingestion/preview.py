@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag_chain.ingestion.reading import read_chunks
 from rag_chain.ingestion.report import IngestReport
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from langchain_core.documents import Document
 
-    from rag_chain.ingestion.plan import File, Plan
+    from rag_chain.ingestion.plan import Plan
 
 
 def preview_plan(
     plan: Plan,
     *,
-    load: Callable[[File], Document],
+    load: Callable[[Any], Document],
     split: Callable[[Document], Iterable[Document]],
     count_tokens: Callable[[list[Document]], int],
     batch_size: int,

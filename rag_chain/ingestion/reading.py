@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import DocumentError
 from rag_chain.ingestion.report import Refused
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from langchain_core.documents import Document
 
-    from rag_chain.ingestion.plan import File, Work
+    from rag_chain.ingestion.plan import Work
 
 
 def read_chunks(
     works: Iterable[Work],
-    load: Callable[[File], Document],
+    load: Callable[[Any], Document],
     split: Callable[[Document], Iterable[Document]],
     refused: list[Refused],
 ) -> Iterator[tuple[Work, list[Document]]]:
@@ -30,7 +30,7 @@ def read_chunks(
 
 
 def _read(
-    work: Work, load: Callable[[File], Document], split: Callable[[Document], Iterable[Document]]
+    work: Work, load: Callable[[Any], Document], split: Callable[[Document], Iterable[Document]]
 ) -> list[Document]:
     document = load(work.file)
     if document.metadata["content_hash"] != work.version:

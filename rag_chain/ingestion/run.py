@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from langchain_core.documents import Document
 
-    from rag_chain.ingestion.plan import File, Plan, Work
+    from rag_chain.ingestion.plan import Plan, Work
     from rag_chain.models.embedding import EmbeddingModel, Vectors
 
 # Enough for Milvus to write at full speed, little enough to lose to a crash.
@@ -50,7 +50,7 @@ class Progress:
 def run_plan(
     plan: Plan,
     *,
-    load: Callable[[File], Document],
+    load: Callable[[Any], Document],
     split: Callable[[Document], Iterable[Document]],
     text_of: Callable[[Document], str],
     embeddings: EmbeddingModel,

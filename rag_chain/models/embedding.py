@@ -69,4 +69,5 @@ def unit_vectors(vectors: Vectors, count: int, dimensions: int | None) -> Vector
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(lengths).all() or not lengths.all():
         raise BadReplyError("a vector is not finite or is all zeros")
-    return (vectors / lengths).astype(np.float32, copy=False)
+    scaled: Vectors = (vectors / lengths).astype(np.float32, copy=False)
+    return scaled

@@ -84,7 +84,7 @@ class ExtractiveChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         for piece in self._pieces(messages):
-            chunk = ChatGenerationChunk(message=AIMessageChunk(piece))
+            chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
             if run_manager:
                 run_manager.on_llm_new_token(piece, chunk=chunk)
             yield chunk
@@ -107,7 +107,11 @@ class ExtractiveChatModel(BaseChatModel):
         of_source = dict(zip(sources, nearness[: len(sources)], strict=True))
         own = nearness[len(sources) :]
         return [
-            Sentence(s.source, s.text, SENTENCE_WEIGHT * float(n) + (1 - SENTENCE_WEIGHT) * float(of_source[s.source]))
+            Sentence(
+                s.source,
+                s.text,
+                SENTENCE_WEIGHT * float(n) + (1 - SENTENCE_WEIGHT) * float(of_source[s.source]),
+            )
             for s, n in zip(found, own, strict=True)
         ]
 

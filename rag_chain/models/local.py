@@ -83,7 +83,11 @@ class LocalEmbeddings(EmbeddingModel):
         for row, encoding in enumerate(encodings):
             ids[row, : len(encoding)] = encoding.ids
             mask[row, : len(encoding)] = 1
-        feed: dict[str, NDArray[np.int64]] = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        feed: dict[str, NDArray[np.int64]] = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "token_type_ids": np.zeros_like(ids),
+        }
         session = self._session
         states = session.run(None, {i.name: feed[i.name] for i in session.get_inputs()})[0]
         weights = mask[:, :, None].astype(np.float32)

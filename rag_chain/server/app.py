@@ -68,9 +68,7 @@ def status_of(error: RagChainError) -> int:
 async def _explain(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RagChainError):
         raise error
-    return JSONResponse(
-        {"error": {"type": type(error).__name__, "message": str(error)}}, status_code=status_of(error)
-    )
+    return JSONResponse({"error": {"type": type(error).__name__, "message": str(error)}}, status_code=status_of(error))
 
 
 async def _explain_input(_: Request, error: Exception) -> JSONResponse:

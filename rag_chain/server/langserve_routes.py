@@ -10,13 +10,11 @@ from langserve import add_routes
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
-# stream_events would show prompts and intermediate results to every caller. stream_log does too,
-# but the playground speaks nothing else.
-HIDDEN = ("config_hashes", "token_feedback", "stream_events")
-
 
 def build_router(chain: Runnable[Any, Any], path: str) -> APIRouter:
     """Return LangServe's routes for the chain; callers may configure nothing."""
     router = APIRouter(prefix=path)
-    add_routes(router, chain, config_keys=(), disabled_endpoints=HIDDEN)
+    # stream_events would show prompts and intermediate results to every caller. stream_log does
+    # too, but the playground speaks nothing else.
+    add_routes(router, chain, config_keys=(), disabled_endpoints=("config_hashes", "token_feedback", "stream_events"))
     return router

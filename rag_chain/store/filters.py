@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from fnmatch import translate
 from typing import TYPE_CHECKING, TypeAlias
@@ -65,12 +66,11 @@ def _condition(name: str, value: Scalar | Sequence[Scalar]) -> str:
     raise SettingsError(f"filter: {name} must be a text, a number, or a list of them")
 
 
-
 def _literal(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return quote(value)
-    if isinstance(value, (int, float)) and value == value and abs(value) != float("inf"):
+    if isinstance(value, (int, float)) and math.isfinite(value):
         return repr(value)
     raise SettingsError(f"filter: {value!r} is not a text, a finite number, or true or false")

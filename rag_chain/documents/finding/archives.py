@@ -58,9 +58,7 @@ class Archive:
     def entries(self) -> Iterator[tuple[str, ZipInfo]]:
         """Yield the path and header of every file that is not hidden; of equal paths the last one counts."""
         latest = {_name_of(info): info for info in self._zip.infolist()}
-        return (
-            (name, info) for name, info in latest.items() if not name.endswith("/") and not _is_noise(name)
-        )
+        return ((name, info) for name, info in latest.items() if not name.endswith("/") and not _is_noise(name))
 
     def read(self, info: ZipInfo) -> bytes:
         """Return one file's bytes: never more than its header declares, or an error."""

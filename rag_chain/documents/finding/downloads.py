@@ -42,9 +42,7 @@ def _fetch(address: str, shown: str, file: IO[bytes], max_bytes: int) -> float:
     """Write the body to a file and return when it was last modified."""
     # Without Accept-Encoding the size on the wire is the size on disk.
     headers = {"Accept-Encoding": "identity"}
-    with httpx.Client(
-        follow_redirects=True, max_redirects=_MAX_REDIRECTS, timeout=_TIMEOUT, headers=headers
-    ) as client:
+    with httpx.Client(follow_redirects=True, max_redirects=_MAX_REDIRECTS, timeout=_TIMEOUT, headers=headers) as client:
         try:
             with client.stream("GET", address) as response:
                 if response.status_code != httpx.codes.OK:
@@ -52,9 +50,7 @@ def _fetch(address: str, shown: str, file: IO[bytes], max_bytes: int) -> float:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
                     if file.tell() > max_bytes:
-                        raise DocumentError(
-                            f"over {max_bytes:,} bytes: {shown}; RAG_MAX_ARCHIVE_BYTES raises it"
-                        )
+                        raise DocumentError(f"over {max_bytes:,} bytes: {shown}; RAG_MAX_ARCHIVE_BYTES raises it")
                 return _last_modified(response)
         except httpx.HTTPError as error:
             raise DocumentError(f"can't fetch {shown}: {why(error)}") from error

@@ -159,9 +159,7 @@ def _take_named(path: Path, limits: Limits) -> Finding:
     name = printable(path.name)
     if path.suffix.lower() not in SUPPORTED_SUFFIXES:
         known = " ".join(sorted(SUPPORTED_SUFFIXES))
-        return Refusal(
-            name, f"no loader for {path.suffix or 'suffixless'} files; there is one for {known} .zip"
-        )
+        return Refusal(name, f"no loader for {path.suffix or 'suffixless'} files; there is one for {known} .zip")
     return _take(path, name, path.resolve().as_uri(), limits)
 
 

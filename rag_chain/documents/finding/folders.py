@@ -52,9 +52,7 @@ def _list_folder(folder: Path, prefix: str) -> list[Walked | Refusal]:
         names = sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
         return [Refusal(prefix.rstrip("/") or printable(str(folder)), f"can't be listed: {why(error)}")]
-    return [
-        Walked(prefix + printable(name), folder / name) for name in names if not is_hidden(printable(name))
-    ]
+    return [Walked(prefix + printable(name), folder / name) for name in names if not is_hidden(printable(name))]
 
 
 def printable(name: str) -> str:

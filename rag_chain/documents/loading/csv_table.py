@@ -43,9 +43,7 @@ def _find_delimiter(text: str) -> str:
 
     ``csv.Sniffer`` does the same with patterns that can run for minutes on quotes.
     """
-    return max(
-        _DELIMITERS, key=lambda delimiter: _count_regular_columns(text[:_SNIFFED_CHARACTERS], delimiter)
-    )
+    return max(_DELIMITERS, key=lambda delimiter: _count_regular_columns(text[:_SNIFFED_CHARACTERS], delimiter))
 
 
 def _count_regular_columns(text: str, delimiter: str) -> float:

@@ -76,11 +76,7 @@ def _decode_by_guess(data: bytes) -> str:
     from charset_normalizer import from_bytes
 
     # Cut at a line end, so that no character is cut in half.
-    sample = (
-        data
-        if len(data) <= _SAMPLE_BYTES
-        else data[: data.rfind(b"\n", 0, _SAMPLE_BYTES) + 1 or _SAMPLE_BYTES]
-    )
+    sample = data if len(data) <= _SAMPLE_BYTES else data[: data.rfind(b"\n", 0, _SAMPLE_BYTES) + 1 or _SAMPLE_BYTES]
     guesses = from_bytes(sample)
     best = guesses.best()
     if best is None:

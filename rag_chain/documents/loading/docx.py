@@ -47,9 +47,7 @@ class DocxLoader(FileLoader):
             title = check_container(data)
             html = _convert(add_passed_over(data))
         except _BROKEN_DOCX as error:
-            raise DocumentError(
-                f"not a readable Word document: {one_line(error) or type(error).__name__}"
-            ) from error
+            raise DocumentError(f"not a readable Word document: {one_line(error) or type(error).__name__}") from error
         page = convert_html(_NOTE_LINK.sub("", html))
         return Extract(page.text, title=page.title or title, markup="markdown")
 

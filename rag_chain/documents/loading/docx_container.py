@@ -73,9 +73,7 @@ def _run(text: bytes) -> bytes:
 
 def _flatten_equation(xml: bytes) -> bytes:
     """Write an equation on one line: ``a/b``, ``x^2``, ``x_i``."""
-    tokens = (
-        found[1] or _EQUATION_SIGNS.get(found[2] or found[3], b"") for found in _EQUATION_TOKEN.finditer(xml)
-    )
+    tokens = (found[1] or _EQUATION_SIGNS.get(found[2] or found[3], b"") for found in _EQUATION_TOKEN.finditer(xml))
     return b"".join(tokens)
 
 

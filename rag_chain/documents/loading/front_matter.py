@@ -32,7 +32,5 @@ def _parse_yaml(source: str) -> dict[str, str] | None:
     except (yaml.YAMLError, RecursionError):  # RecursionError: brackets nested by the thousand
         return {} if _LOOKS_LIKE_A_FIELD.match(source.lstrip()) else None
     if isinstance(fields, dict):
-        return {
-            name: value for name, value in fields.items() if isinstance(name, str) and isinstance(value, str)
-        }
+        return {name: value for name, value in fields.items() if isinstance(name, str) and isinstance(value, str)}
     return None if source.strip() else {}

@@ -36,9 +36,7 @@ def find_headings(text: str) -> Iterator[tuple[int, str]]:
         line = lines[number]
         if atx := _ATX.fullmatch(line):
             yield len(atx["marks"]), plain_words(atx["words"] or "")
-        elif (
-            _UNDERLINE.fullmatch(line) and previous == number - 1 and not _BLOCK_START.match(lines[previous])
-        ):
+        elif _UNDERLINE.fullmatch(line) and previous == number - 1 and not _BLOCK_START.match(lines[previous]):
             yield (1 if "=" in line else 2), plain_words(lines[previous])
         previous = number
 

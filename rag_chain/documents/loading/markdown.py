@@ -76,17 +76,13 @@ def _end_of_fence(text: str, marks: str, position: int) -> int:
 
 def _end_of_span(text: str, marks: str, position: int) -> int:
     limit = text.find("\n\n", position, position + _MAX_SPAN)
-    closing = re.compile(rf"(?<!`){marks}(?!`)").search(
-        text, position, limit if limit >= 0 else position + _MAX_SPAN
-    )
+    closing = re.compile(rf"(?<!`){marks}(?!`)").search(text, position, limit if limit >= 0 else position + _MAX_SPAN)
     return closing.end() if closing else position
 
 
 def _end_of_comment(text: str, start: int, end: int) -> int:
     """Return where a comment ends; one that opens a table of contents ends where that is closed."""
-    if _CONTENTS_START.match(text, start, end) and (
-        closing := _CONTENTS_END.search(text, end, end + _MAX_CONTENTS)
-    ):
+    if _CONTENTS_START.match(text, start, end) and (closing := _CONTENTS_END.search(text, end, end + _MAX_CONTENTS)):
         return closing.end()
     return end + len("-->")
 

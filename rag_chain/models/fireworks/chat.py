@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langchain_fireworks import ChatFireworks
+from pydantic import SecretStr
 
 from rag_chain.errors import BadReplyError, CutReplyError, ModelNotFoundError, ProviderBusyError
 
@@ -34,7 +35,7 @@ def _build_one(client: FireworksClient, model: str, key: str, max_tokens: int) -
     # Retries are the client's: langchain-fireworks waits 4 s whatever Retry-After says.
     return ChatFireworks(
         model=model,
-        api_key=key,
+        api_key=SecretStr(key),
         base_url=client.address,
         client=ChatCompletions(client),
         async_client=AsyncChatCompletions(client),
