@@ -56,10 +56,11 @@ def find_sections(text: str, markup: str) -> list[Section]:
 
 
 def _markdown_sections(text: str) -> list[Section]:
-    lines = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
+    written = text.split("\n")
+    lines = [0, *accumulate(len(line) + 1 for line in written)]
     tokens = _open_parser().parse(text)
     blocks = [min(lines[token.map[0]], len(text)) for token in tokens if token.level == 0 and token.map]
-    starts = [(0, 0, ()), *_heading_starts(tokens, lines, len(text))]
+    starts = [(0, 0, ()), *_heading_starts(tokens, written, lines, len(text))]
     ends = [start for start, _, _ in starts[1:]] + [len(text)]
     return [
         Section(start, body, end, headings, tuple(block for block in blocks if start < block < end))
@@ -67,15 +68,22 @@ def _markdown_sections(text: str) -> list[Section]:
     ]
 
 
-def _heading_starts(tokens: list[Token], lines: list[int], length: int) -> list[tuple[int, int, tuple[str, ...]]]:
-    """Return ``(start, end of the heading line, heading path)`` of every top-level heading."""
+def _heading_starts(
+    tokens: list[Token], written: list[str], lines: list[int], length: int
+) -> list[tuple[int, int, tuple[str, ...]]]:
+    """Return ``(start, end of the heading line, heading path)`` of every heading that opens a section."""
     path: list[tuple[int, str]] = []
     starts: list[tuple[int, int, tuple[str, ...]]] = []
     for token, content in pairwise(tokens):
-        if token.type != "heading_open" or token.level != 0 or token.map is None:
+        if token.type != "heading_open" or token.map is None or not _opens_section(token, written[token.map[0]]):
             continue
         depth = int(token.tag[1:])
         path = [*(entry for entry in path if entry[0] < depth), (depth, plain_heading(content.content))]
         first, last = (min(lines[line], length) for line in token.map)
         starts.append((first, last, tuple(words for _, words in path if words)))
     return starts
+
+
+def _opens_section(heading: Token, line: str) -> bool:
+    # Authors indent a heading after a list by accident; to Markdown it then belongs to the last item.
+    return heading.level == 0 or re.match(r" {0,3}#", line) is not None

@@ -16,5 +16,5 @@ def build_router(chain: Runnable[Any, Any], path: str) -> APIRouter:
     router = APIRouter(prefix=path)
     # stream_events would show prompts and intermediate results to every caller. stream_log does
     # too, but the playground speaks nothing else.
-    add_routes(router, chain, config_keys=(), disabled_endpoints=("config_hashes", "token_feedback", "stream_events"))
+    add_routes(router, chain, config_keys=(), disabled_endpoints=("config_hashes", "stream_events"))
     return router
