@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from rag_chain.documents.loading.file_loader import one_line
 
 _FENCE = re.compile(r"[ \t>]*(?:(?:[-*+]|\d+[.)])[ \t]+)?(?P<marks>`{3,}|~{3,})(?P<info>.*)")
-_ATX = re.compile(r" {0,3}(?P<marks>#{1,6})(?:[ \t]+(?P<words>.*?))?(?:[ \t]+#+)?[ \t]*")
+_ATX = re.compile(r" {0,3}(?P<marks>#{1,6})(?=[ \t]|$)")
 _UNDERLINE = re.compile(r" {0,3}(=+|--+)[ \t]*")
 _BLOCK_START = re.compile(r"\s*(?:[-*+>|<#]|\d+[.)]\s|$)")
 _HTML_H1 = re.compile(r"<h1\b[^>]{0,300}>(.{1,1000}?)</h1>", re.IGNORECASE | re.DOTALL)
@@ -34,11 +34,17 @@ def find_headings(text: str) -> Iterator[tuple[int, str]]:
     previous = -2
     for number in outside_fences(lines):
         line = lines[number]
-        if atx := _ATX.fullmatch(line):
-            yield len(atx["marks"]), plain_words(atx["words"] or "")
+        if atx := _ATX.match(line):
+            yield len(atx["marks"]), plain_words(_without_closing(line[atx.end() :].strip()))
         elif _UNDERLINE.fullmatch(line) and previous == number - 1 and not _BLOCK_START.match(lines[previous]):
             yield (1 if "=" in line else 2), plain_words(lines[previous])
         previous = number
+
+
+def _without_closing(words: str) -> str:
+    """Take off the marks that may close a heading; those of ``C#`` belong to the word."""
+    rest = words.rstrip("#")
+    return rest.rstrip() if not rest or rest[-1].isspace() else words
 
 
 def first_heading(text: str) -> str | None:

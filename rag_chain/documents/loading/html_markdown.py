@@ -1,7 +1,7 @@
 """Turn parsed HTML into Markdown that is made for search: words first, marks where they carry structure."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
 from typing import Any
 
 from bs4 import Tag
@@ -14,7 +14,7 @@ from rag_chain.documents.loading.headings import outside_fences
 _UNMARKED = ["a", "b", "strong", "i", "em", "s", "del", "img", "video"]
 _LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight)-(?:source-)?(\w[\w+#-]{0,20})")
 _SPACES = {0xA0: " ", 0xAD: None, 0x200B: None}  # no-break space, soft hyphen, zero-width space
-_TABLE_PARTS = ("thead", "tbody", "tfoot", "tr", "td", "th", "caption")
+_TABLE_PARTS = ("table", "thead", "tbody", "tfoot", "tr", "td", "th", "caption")
 _MAX_CELL_CHARACTERS = 1_000
 # Wider ones occur in layouts only, and become long rows of bars.
 _SPANS = frozenset(map(str, range(2, 13)))
@@ -26,13 +26,16 @@ _Markdownify: Any = MarkdownConverter  # its types leave out all that is overrid
 
 def to_markdown(content: Tag) -> str:
     """Return the Markdown of an element; links and emphasis become their words, images nothing."""
-    for table in content("table"):
-        _simplify_table(table)
+    _simplify_tables(content)
+    for cell in content(["td", "th"]):
+        if cell.get("colspan") not in _SPANS:
+            del cell["colspan"]
     converter = _Converter(
         heading_style=ATX,
         bullets="-",
         strip=_UNMARKED,
         table_infer_header=True,
+        strip_pre=None,
         wrap=True,
         wrap_width=None,
         escape_asterisks=False,
@@ -47,30 +50,33 @@ def to_markdown(content: Tag) -> str:
     return _tidy(clean_text(text.translate(_SPACES)))
 
 
-def _simplify_table(table: Tag) -> None:
-    """Turn a table that is there for the layout into blocks, and drop one without words."""
-    cells = table(["td", "th"])
-    if not table.get_text(strip=True):
-        table.clear()
-    for cell in cells:
-        if cell.get("colspan") not in _SPANS:
-            del cell["colspan"]
-    if _is_layout(table, cells):
-        for part in table(_TABLE_PARTS):
-            if part.find_parent("table") is table:
-                part.name = "div"
-        table.name = "div"
+def _simplify_tables(content: Tag) -> None:
+    """Turn tables that are there for the layout into blocks, and drop those without words."""
+    parts: dict[int, list[Tag]] = {}
+    for part in content(_TABLE_PARTS):
+        owner = part.find_parent("table")
+        if owner is not None:
+            parts.setdefault(id(owner), []).append(part)
+    # All tables are judged before the first one is changed: a table inside makes its owner a layout.
+    tables = [(table, parts.get(id(table), [])) for table in content("table")]
+    layouts = [pair for pair in tables if _is_layout(*pair)]
+    for table, own in layouts:
+        for element in [table, *(part for part in own if part.name != "table")]:
+            element.name = "div"
 
 
-def _is_layout(table: Tag, cells: Sequence[Tag]) -> bool:
-    """Whether a table has other tables in it, one column only, or a cell as long as a page."""
-    if table.find("table") or table.get("role") == "presentation" or len(cells) <= len(table("tr")):
+def _is_layout(table: Tag, parts: list[Tag]) -> bool:
+    """Whether a table has other tables in it, one column only, no words, or a cell as long as a page."""
+    names = Counter(part.name for part in parts)
+    cells = names["td"] + names["th"]
+    if names["table"] or table.get("role") == "presentation" or cells <= names["tr"]:
         return True
-    return any(len(cell.get_text()) > _MAX_CELL_CHARACTERS for cell in cells)
+    lengths = [len(part.get_text(strip=True)) for part in parts if part.name in {"td", "th"}]
+    return max(lengths) > _MAX_CELL_CHARACTERS or not any(lengths)
 
 
 def _tidy(text: str) -> str:
-    """Collapse spaces and blank lines outside of code; indents stay in lists, elsewhere they would mean code."""
+    """Collapse spaces and blank lines outside of code; indents stay in lists only, lest they mean code."""
     lines = [line.rstrip() for line in text.split("\n")]
     in_list = False
     for number in outside_fences(lines):
@@ -90,6 +96,11 @@ class _Converter(_Markdownify):  # type: ignore[misc]  # a class of Any, see the
     convert_fieldset = convert_figure = convert_header = convert_footer = _Markdownify.convert_div
     convert_hgroup = convert_legend = convert_main = convert_aside = _Markdownify.convert_div
     convert_option = convert_summary = convert_title = convert_button = _Markdownify.convert_div
+
+    def convert_pre(self, block: Any, text: str, parent_tags: set[str]) -> str:
+        """Return a code block."""
+        # The package's own way of trimming it is very slow on long runs of spaces.
+        return str(super().convert_pre(block, text.strip("\n"), parent_tags))
 
     def convert_li(self, item: Any, text: str, parent_tags: set[str]) -> str:
         """Return a list item; its number is one more than the last one's."""

@@ -1,16 +1,14 @@
 """Load web pages: the content without the page around it, as Markdown."""
 
-import io
 import re
-import warnings
 from itertools import takewhile
 
-from bs4 import BeautifulSoup, ParserRejectedMarkup, Tag, XMLParsedAsHTMLWarning
+from bs4 import BeautifulSoup, Tag
 
 from rag_chain.documents.loading.decoding import decode, decode_as
 from rag_chain.documents.loading.file_loader import Extract, FileLoader, one_line
 from rag_chain.documents.loading.html_markdown import to_markdown
-from rag_chain.errors import DocumentError
+from rag_chain.documents.loading.html_parsing import parse_html
 
 _CHARSET = re.compile(
     rb"""<(?:meta\b[^>]{0,300}?charset|\?xml\b[^>]{0,100}?encoding)\s{0,9}=\s{0,9}["']?([\w.:-]{1,40})""",
@@ -40,10 +38,7 @@ class HtmlLoader(FileLoader):
 
 def convert_html(html: str) -> Extract:
     """Turn HTML into Markdown with title and language."""
-    try:
-        page = _parse(html)
-    except ParserRejectedMarkup as error:
-        raise DocumentError(f"not readable as HTML: {one_line(error)}") from error
+    page = parse_html(html)
     title, language = _take_title(page), _language_of(page)
     for element in page(_INVISIBLE):
         element.decompose()
@@ -64,15 +59,6 @@ def _decode_page(data: bytes) -> str:
         return decode(data)
     charset = declared[1].decode("ascii").lower()
     return decode_as(data, _MEANT.get(charset, charset)) or decode(data)
-
-
-def _parse(html: str) -> BeautifulSoup:
-    with warnings.catch_warnings():
-        # XHTML is read as HTML on purpose.
-        warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
-        # html.parser and not lxml where it is there: the same page must give the same text everywhere.
-        # As a stream, since a short text without tags would be taken for a file name and warned about.
-        return BeautifulSoup(io.StringIO(html), "html.parser")
 
 
 def _take_title(page: BeautifulSoup) -> str:
