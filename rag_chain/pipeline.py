@@ -157,8 +157,8 @@ def _plan(
     from rag_chain.ingestion.plan import make_plan
 
     exists = store.exists()
-    if exists and not rebuild:
-        store.open_for(fingerprint, writing=True)
+    if exists:
+        store.open_for(None if rebuild else fingerprint, writing=True)
     held = store.catalogue() if exists else {}
     found = find_documents(paths, settings, glob=glob)
     return make_plan(found, held, prune=prune and not glob, rebuild=rebuild)

@@ -97,9 +97,7 @@ def test_an_abandoned_stream_stops_generating(server: FireworksServer, client: R
 
 def test_chat_fireworks_talks_to_it(server: FireworksServer) -> None:
     """The real client gets the streamed and the whole answer, and its key and prompt are remembered."""
-    model = ChatFireworks(
-        model=CHAT, api_key=SecretStr("test-key"), base_url=server.base, timeout=5, max_retries=0
-    )
+    model = ChatFireworks(model=CHAT, api_key=SecretStr("test-key"), base_url=server.base, timeout=5, max_retries=0)
     streamed = list(model.stream(f"{SOURCE}\nWhere?"))
     assert "".join(part.text for part in streamed) == "Milvus keeps data in object storage [1]."
     whole = model.invoke("Where?")

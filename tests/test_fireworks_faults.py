@@ -65,9 +65,7 @@ def embeddings(client: RawClient, *texts: str) -> list[list[float]]:
         (504, "<html>"),
     ],
 )
-def test_a_status_has_its_documented_body(
-    server: FireworksServer, client: RawClient, status: int, part: str
-) -> None:
+def test_a_status_has_its_documented_body(server: FireworksServer, client: RawClient, status: int, part: str) -> None:
     """Each status comes with the body known for it, once, and is remembered."""
     server.faults.add("embeddings", Status(status))
     reply = client.embed("a")

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from rag_chain.answering.citations import check_answer
 from rag_chain.answering.prompt import build_prompt, format_context, format_history
+from rag_chain.answering.stopping import StoppableChain
 from rag_chain.answering.types import Answer, Question
 from rag_chain.errors import QuestionError
 from rag_chain.models.extractive import REFUSAL
@@ -49,8 +50,8 @@ def build_answer_chain(
         | RunnablePassthrough.assign(answer=answer_or_refuse).with_config(run_name="answer")
         | RunnableGenerator(_check_last, _acheck_last, name="citations")
     )
-    picked = chain.pick(ANSWER_KEYS).with_config(run_name="rag_chain")
-    return picked.with_types(input_type=str | Question, output_type=Answer)  # type: ignore[arg-type]
+    named = chain.pick(ANSWER_KEYS).with_config(run_name="rag_chain")
+    return StoppableChain(bound=named).with_types(input_type=str | Question, output_type=Answer)  # type: ignore[arg-type]
 
 
 def read_question(given: object) -> dict[str, Any]:

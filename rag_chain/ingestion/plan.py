@@ -10,7 +10,8 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from rag_chain.errors import DocumentError, NoDocumentsError
-from rag_chain.ingestion.report import Refused
+from rag_chain.ingestion.report import IngestReport, Refused
+from rag_chain.store.schema import SOURCE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,7 +94,7 @@ class Work:
 
 @dataclass
 class Plan:
-    """What an ingest will do."""
+    """What an ingest will do; ``held`` is what the store holds of it, nothing where it is built anew."""
 
     added: list[Work] = field(default_factory=list)
     changed: list[Work] = field(default_factory=list)
@@ -101,6 +102,7 @@ class Plan:
     removed: list[str] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     skipped: list[Refused] = field(default_factory=list)
+    held: Mapping[str, Stored] = field(default_factory=dict)
 
     @property
     def work(self) -> list[Work]:
@@ -114,35 +116,56 @@ def make_plan(found: Findings, catalogue: Mapping[str, Stored], *, prune: bool, 
     A document is unchanged when its content is, whatever its time stamp. With ``prune``, stored
     documents of the same roots that are not there any more are removed; a root in which nothing
     was found is left alone, since it is more likely unmounted than emptied. With ``rebuild``
-    everything is added anew, and stored documents of other roots are an error, not lost.
+    everything is added anew, and stored documents that are still there and were not found now,
+    or are of other roots, are an error, not lost.
     """
     names = SourceNames(catalogue)
-    plan = Plan()
+    plan = Plan(held={} if rebuild else catalogue)
     roots: set[str] = set()
     for file in found:
         roots.add(file.root)
         source = names.name(file)
         try:
-            version = hashlib.sha256(file.read()).hexdigest()
+            version = _read_version(file, source)
         except DocumentError as error:
             plan.refused.append(Refused(source, str(error)))
             continue
-        _sort_in(plan, Work(file, source, version), None if rebuild else catalogue.get(source))
+        _sort_in(plan, Work(file, source, version))
     plan.refused[:0] = [Refused(r.source, r.reason) for r in found.refused]
     plan.skipped = [Refused(s.source, s.reason) for s in found.skipped]
     _refuse_emptiness(plan, roots)
     gone = _gone(plan, catalogue, names)
+    left = [source for source in gone if _has_left(catalogue[source].uri, roots)]
     if rebuild:
-        _refuse_loss([source for source in gone if not _is_below(catalogue[source].uri, roots)])
+        _refuse_loss(sorted(set(gone) - set(left)))
     elif prune:
-        plan.removed = [source for source in gone if _is_below(catalogue[source].uri, roots)]
+        plan.removed = left
     return plan
+
+
+def report_plan(plan: Plan) -> IngestReport:
+    """Return the report of a plan of which nothing is done yet."""
+    return IngestReport(
+        unchanged=list(plan.unchanged),
+        removed=list(plan.removed),
+        refused=list(plan.refused),
+        skipped=list(plan.skipped),
+        chunks_reused=sum(plan.held[source].chunks for source in plan.unchanged),
+    )
+
+
+def _read_version(file: File, source: str) -> str:
+    if len(source.encode()) > SOURCE_BYTES:
+        raise DocumentError(f"its path is longer than {SOURCE_BYTES} bytes")
+    return hashlib.sha256(file.read()).hexdigest()
 
 
 def _gone(plan: Plan, catalogue: Mapping[str, Stored], names: SourceNames) -> list[str]:
     """Return the stored documents that were not found, not even to be refused."""
-    seen = {entry.source for entry in (*plan.refused, *plan.skipped)} | names.taken.keys()
-    return [source for source in catalogue if source not in seen]
+    outcomes = {entry.source for entry in (*plan.refused, *plan.skipped)}
+    seen = outcomes | names.taken.keys()
+    # What is refused in an archive goes by its path there, whatever the store calls it.
+    return [s for s, stored in catalogue.items() if s not in seen and stored.uri.partition("!/")[2] not in outcomes]
 
 
 def _refuse_emptiness(plan: Plan, roots: set[str]) -> None:
@@ -154,12 +177,13 @@ def _refuse_emptiness(plan: Plan, roots: set[str]) -> None:
 def _refuse_loss(lost: list[str]) -> None:
     if lost:
         raise NoDocumentsError(
-            f"a rebuild from these places would lose {len(lost)} documents of other places, such as {lost[0]!r}: "
-            "name those places too"
+            f"a rebuild from these places would lose {len(lost)} documents that are not found there, "
+            f"such as {lost[0]!r}: name their places too"
         )
 
 
-def _sort_in(plan: Plan, work: Work, stored: Stored | None) -> None:
+def _sort_in(plan: Plan, work: Work) -> None:
+    stored = plan.held.get(work.source)
     if stored is None:
         plan.added.append(work)
     elif stored.version == work.version and stored.uri == work.file.uri:
@@ -203,8 +227,19 @@ def _candidates(file: File) -> Iterable[str]:
 def still_exists(uri: str) -> bool:
     """Return whether a local file, or the archive that held it, is still there; remote ones are taken to be."""
     parts = urlsplit(uri.partition("!/")[0])
-    return parts.scheme != "file" or Path(url2pathname(parts.path)).exists()
+    try:
+        return parts.scheme != "file" or Path(url2pathname(parts.path)).is_file()
+    except OSError:  # a folder that may not be entered hides what is in it
+        return True
 
 
-def _is_below(uri: str, roots: Iterable[str]) -> bool:
-    return any(uri == root or uri.startswith((f"{root.rstrip('/')}/", f"{root}!/")) for root in roots)
+def _has_left(uri: str, roots: set[str]) -> bool:
+    """Return whether a document was below one of these roots and is not there any more.
+
+    A file that is still there was not looked at, or could not be: a pattern or a limit left it out.
+    An archive that was read to its end is known to hold only what was found in it.
+    """
+    archive, in_archive, _ = uri.partition("!/")
+    if in_archive and archive in roots:
+        return True
+    return any(uri.startswith(f"{root.rstrip('/')}/") for root in roots) and not still_exists(uri)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from rag_chain.ingestion.plan import report_plan
 from rag_chain.ingestion.reading import read_chunks
-from rag_chain.ingestion.report import IngestReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from rag_chain.ingestion.plan import Plan, Work
+    from rag_chain.ingestion.report import IngestReport
     from rag_chain.models.embedding import EmbeddingModel, Vectors
 
 # Enough for Milvus to write at full speed, little enough to lose to a crash.
@@ -62,9 +63,8 @@ def run_plan(
     Documents that can't be loaded, or hold no text, are refused and the run goes on. What was
     written before a failure stays, and a repeated run goes on from there.
     """
-    report = IngestReport(
-        unchanged=list(plan.unchanged), refused=plan.refused, skipped=plan.skipped, removed=list(plan.removed)
-    )
+    report = report_plan(plan)
+    before = replace(embeddings.usage)
     writer = _Writer(target, report, {work.source for work in plan.changed})
     documents = read_chunks(plan.work, load, split, report.refused)
     complete = False
@@ -76,7 +76,8 @@ def run_plan(
         complete = True
     finally:
         target.close(complete=complete)
-    report.requests, report.tokens = embeddings.usage.requests, embeddings.usage.tokens
+    report.requests = embeddings.usage.requests - before.requests
+    report.tokens = embeddings.usage.tokens - before.tokens
     return report
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import queue
 import threading
+from contextvars import ContextVar, Token
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +15,44 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 T = TypeVar("T")
+
+# A cache alone would open two loops for two threads that come at once.
+_OPENING = threading.Lock()
+
+
+class StreamScope:
+    """The streams that were started for one reader; entering it makes it the current one.
+
+    Found through a context variable, because LangChain hands its own context, and nothing of
+    ours, from step to step and from thread to thread.
+    """
+
+    def __init__(self) -> None:
+        self._futures: list[Future[None]] = []
+        self._cancelled = False
+        self._token: Token[StreamScope | None] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _scope.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _scope.reset(self._token)
+
+    def add(self, future: Future[None]) -> None:
+        """Count a stream in; one that comes too late ends at once."""
+        self._futures.append(future)
+        if self._cancelled:
+            future.cancel()
+
+    def cancel(self) -> None:
+        """End all streams: their readers see a normal end."""
+        self._cancelled = True
+        for future in self._futures:
+            future.cancel()
+
+
+_scope: ContextVar[StreamScope | None] = ContextVar("rag_chain_streams", default=None)
 
 
 class BackgroundLoop:
@@ -46,12 +85,14 @@ class BackgroundLoop:
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         """Yield what an async iterator gives on the loop; closing this closes that one."""
         received: queue.SimpleQueue[T | None] = queue.SimpleQueue()
-        future = self.submit(_drain(items, received.put))
+        future: Future[None] = self.submit(_drain(items, received.put))
         future.add_done_callback(lambda _: received.put(None))
+        _count_in(future)
         try:
             while (item := received.get()) is not None:
                 yield item
-            future.result()
+            if not future.cancelled():
+                future.result()
         finally:
             future.cancel()
 
@@ -61,12 +102,19 @@ class BackgroundLoop:
         own = asyncio.get_running_loop()
         future = self.submit(_drain(items, lambda item: _hand_over(own, received, item)))
         future.add_done_callback(lambda _: _hand_over(own, received, None))
+        _count_in(future)
         try:
             while (item := await received.get()) is not None:
                 yield item
-            future.result()
+            if not future.cancelled():
+                future.result()
         finally:
             future.cancel()
+
+
+def _count_in(future: Future[None]) -> None:
+    if (scope := _scope.get()) is not None:
+        scope.add(future)
 
 
 async def _drain(items: AsyncIterator[T], put: Callable[[T], None]) -> None:
@@ -82,7 +130,8 @@ def _hand_over(loop: asyncio.AbstractEventLoop, received: asyncio.Queue[T | None
 
 def open_loop() -> BackgroundLoop:
     """Return this process's background loop; a forked child gets one of its own."""
-    return _loop_of(os.getpid())
+    with _OPENING:
+        return _loop_of(os.getpid())
 
 
 @cache

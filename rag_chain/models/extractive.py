@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +36,14 @@ SENTENCE_WEIGHT = 0.7
 
 _SOURCE = re.compile(r'<source number="(\d+)"[^>]*>\n(.*?)\n</source>', re.DOTALL)
 _QUESTION = re.compile(r"<question>\n?(.*?)\n?</question>", re.DOTALL)
+_DEFUSED = re.compile(r"&lt;(?=/?\s*(?:context|source|question)\b)", re.IGNORECASE)
 _LIST_MARK = re.compile(r"^(?:[-*+]|\d+[.)])\s+")
-_FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.DOTALL | re.MULTILINE)
+_NOT_PROSE = re.compile(
+    r"^[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?(`{3,}|~{3,}).*?(?:^[ \t]*\1[^\n]*$|\Z)"  # fenced code, whole or cut off
+    r"|^[ \t]*#{1,6}[ \t][^\n]*$"  # a heading
+    r"|^[^\n]+\n[ \t]*(?:=+|-{2,})[ \t]*$",  # a heading that is underlined
+    re.DOTALL | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -121,12 +126,12 @@ def read_prompt(text: str) -> tuple[dict[int, str], str]:
     questions = _QUESTION.findall(text)
     if not questions:
         raise InvalidRequestError("the local answerer needs a prompt with <context> and <question> blocks")
-    return {int(number): unescape(body) for number, body in _SOURCE.findall(text)}, unescape(questions[-1])
+    return {int(number): _DEFUSED.sub("<", body) for number, body in _SOURCE.findall(text)}, questions[-1]
 
 
 def quotable(source: str) -> Iterator[str]:
     """Yield the sentences of a source that can stand in an answer: no headings, code or table rows."""
-    prose = _FENCE.sub("\n\n", source)
+    prose = _NOT_PROSE.sub("\n\n", source)
     for start, end in split_sentences(prose):
         sentence = _LIST_MARK.sub("", " ".join(prose[start:end].split()))
         if not sentence.startswith(("#", "|", "<", "```")) and len(sentence.split()) > 2:

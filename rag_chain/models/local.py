@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rag_chain.errors import SettingsError
+from rag_chain.errors import InvalidRequestError, SettingsError
 from rag_chain.models.embedding import EmbeddingModel, EmbeddingUsage, unit_vectors
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class LocalEmbeddings(EmbeddingModel):
     @property
     def identity(self) -> dict[str, str | int | None]:
         """The model's name, or the digest of its file where it is the user's own."""
-        return {"model": _digest(self.folder / "model.onnx")[:16] if self.folder else MINILM}
+        return {"model": _digest(_existing(self.folder / "model.onnx"))[:16] if self.folder else MINILM}
 
     def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Vectors]:
         """Yield one ``(n, dimensions)`` array for each batch, in order."""
@@ -63,7 +63,10 @@ class LocalEmbeddings(EmbeddingModel):
         return vector
 
     def _embed(self, texts: Sequence[str]) -> Vectors:
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        try:
+            encodings = self._tokenizer.encode_batch_fast(list(texts))
+        except TypeError as error:
+            raise InvalidRequestError("a text holds lone surrogates, which no tokenizer reads") from error
         self.usage.texts += len(texts)
         self.usage.tokens += sum(len(encoding) for encoding in encodings)
         # Texts of like length together: padding would double the work.
@@ -99,7 +102,7 @@ class LocalEmbeddings(EmbeddingModel):
 
         from rag_chain.models.tokens import read_vocabulary
 
-        text = (self.folder / "tokenizer.json").read_text("utf-8") if self.folder else read_vocabulary()
+        text = _existing(self.folder / "tokenizer.json").read_text("utf-8") if self.folder else read_vocabulary()
         tokenizer = Tokenizer.from_str(text)
         tokenizer.no_padding()
         tokenizer.enable_truncation(self.max_tokens)
@@ -113,7 +116,7 @@ class LocalEmbeddings(EmbeddingModel):
             raise SettingsError(f"the local model needs onnxruntime; {INSTALL}") from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-        path = self.folder / "model.onnx" if self.folder else find_minilm()
+        path = _existing(self.folder / "model.onnx") if self.folder else find_minilm()
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -130,10 +133,13 @@ def find_minilm() -> Path:
 
 
 def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        raise SettingsError(f"RAG_EMBEDDING_MODEL: there is no {path}") from None
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise SettingsError(f"RAG_EMBEDDING_MODEL: there is no {path}")
+    return path
 
 
 def _max_tokens(folder: Path) -> int:

@@ -54,7 +54,7 @@ class TokenMap:
         return self.starts[last] if last < len(self.starts) else self.length
 
     def back(self, end: int, tokens: int) -> int:
-        """Return the earliest start for which ``text[start:end]`` has at most ``tokens`` tokens."""
+        """Return the earliest token's start, or 0, for which ``text[start:end]`` has at most ``tokens`` tokens."""
         first = bisect_right(self.starts, end - 1) - tokens
         return self.starts[first] if first > 0 else 0
 

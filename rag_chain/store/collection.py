@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import EmptyStoreError, FingerprintError, StoreError
-from rag_chain.store.connection import Address, close_client, open_client, store_errors, write_lock
+from rag_chain.store.connection import Address, abandon_client, close_client, open_client, store_errors, write_lock
 from rag_chain.store.filters import quote
 from rag_chain.store.rows import build_row
 from rag_chain.store.schema import DENSE, build_indexes, build_schema, supports_bm25
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Fingerprint = dict[str, Any]
 PROPERTY = "rag_chain.fingerprint"
 ROWS_PER_CALL = 1000
+CONDITIONS_PER_CALL = 100
 
 # A question can be asked whatever the splitter's settings are; an ingest must keep to them.
 INGEST_ONLY = frozenset({"splitter"})
@@ -51,7 +52,8 @@ class Store:
         self.address = address
         self.name = name
         self.client = open_client(address)
-        self._close = weakref.finalize(self, close_client, address, self.client)
+        self._abandon = weakref.finalize(self, abandon_client, address, self.client)
+        self._abandon.atexit = False
         self._lock = write_lock(address)
 
     def __enter__(self) -> Self:
@@ -62,7 +64,8 @@ class Store:
 
     def close(self) -> None:
         """Give the connection back; a Milvus Lite path is free for other processes after it."""
-        self._close()
+        if self._abandon.detach():
+            close_client(self.address, self.client)
 
     def exists(self) -> bool:
         """Return whether something has been ingested into this collection."""
@@ -77,8 +80,8 @@ class Store:
         fingerprint: Fingerprint | None = json.loads(text) if text else None
         return fingerprint
 
-    def open_for(self, wanted: Fingerprint, *, writing: bool) -> None:
-        """Make the collection ready, after checking that it was made with the same settings.
+    def open_for(self, wanted: Fingerprint | None, *, writing: bool) -> None:
+        """Make the collection ready, after checking that it was made with the same settings, or at all by us.
 
         Raises ``EmptyStoreError`` when there is none and ``FingerprintError`` when it differs.
         """
@@ -98,9 +101,12 @@ class Store:
 
     def catalogue(self) -> dict[str, StoredDocument]:
         """Return every complete document by its source."""
-        rows = self._rows("chunks > 0", ["source", "uri", "version", "chunks"])
-        found = (StoredDocument(r["source"], r["uri"], r["version"], r["chunks"]) for r in rows)
-        return {document.source: document for document in found}
+        documents: dict[str, StoredDocument] = {}
+        for row in self._rows("chunks > 0", ["source", "uri", "version", "chunks"]):
+            # With two records a run broke off before it removed the old version: neither counts as up to date.
+            version = "" if row["source"] in documents else row["version"]
+            documents[row["source"]] = StoredDocument(row["source"], row["uri"], version, row["chunks"])
+        return documents
 
     def write(self, chunks: Sequence[Document], vectors: NDArray[Any], counts: Mapping[str, int]) -> None:
         """Upsert chunks with their vectors; ``counts`` gives a document's number of chunks by source."""
@@ -114,8 +120,16 @@ class Store:
 
     def remove(self, source: str, *, keep_version: str = "") -> int:
         """Delete a document's chunks, except those of the version to keep; return how many."""
-        expression = f"source == {quote(source)} and version != {quote(keep_version)}"
-        stale = [row["id"] for row in self._rows(expression, ["id"])]
+        return self.remove_other_versions({source: keep_version})
+
+    def remove_other_versions(self, versions: Mapping[str, str]) -> int:
+        """Delete what these sources hold of other versions than these; return how many chunks."""
+        others = [f"(source == {quote(source)} and version != {quote(kept)})" for source, kept in versions.items()]
+        stale = [
+            row["id"]
+            for start in range(0, len(others), CONDITIONS_PER_CALL)
+            for row in self._rows(" or ".join(others[start : start + CONDITIONS_PER_CALL]), ["id"])
+        ]
         with self._lock, self._errors("deleting chunks"):
             for start in range(0, len(stale), ROWS_PER_CALL):
                 ids = stale[start : start + ROWS_PER_CALL]
@@ -172,12 +186,15 @@ class Store:
             self.client.create_collection(
                 generation,
                 schema=build_schema(dimensions, with_bm25=with_bm25),
-                index_params=build_indexes(self.client, with_bm25=with_bm25),
                 # Reads may be a moment behind: 4 ms against 321 ms for Strong just after a write.
                 consistency_level="Bounded",
                 properties={PROPERTY: json.dumps(fingerprint, sort_keys=True)},
                 timeout=self.address.timeout,
             )
+            # Waiting would sleep half a second for each index, and an empty collection's are ready at once.
+            indexes = build_indexes(self.client, with_bm25=with_bm25)
+            self.client.create_index(generation, indexes, sync=False, timeout=self.address.timeout)
+            self.client.load_collection(generation, timeout=self.address.timeout)
         return generation
 
     def _generations(self) -> dict[int, str]:
@@ -229,18 +246,20 @@ class Store:
 
 def open_store(settings: Settings) -> Store:
     """Connect to the Milvus that the settings name; the collection need not exist yet."""
-    uri = str(Path(settings.milvus_uri).absolute()) if settings.is_milvus_lite else settings.milvus_uri
+    path = Path(settings.milvus_uri)
+    # Two spellings of one path would be two connections, of which only one gets the lock.
+    uri = str(path.parent.resolve() / path.name) if settings.is_milvus_lite else settings.milvus_uri
     token = settings.milvus_token.get_secret_value() if settings.milvus_token else ""
     return Store(Address(uri, token, settings.milvus_db_name or "", settings.store_timeout), settings.collection)
 
 
-def _compare(name: str, found: Fingerprint | None, wanted: Fingerprint, *, writing: bool) -> None:
+def _compare(name: str, found: Fingerprint | None, wanted: Fingerprint | None, *, writing: bool) -> None:
     if found is None:
         raise FingerprintError(f"{name!r} is a collection that rag_chain did not make: set RAG_COLLECTION")
-    ignored = frozenset() if writing else INGEST_ONLY
-    differing = sorted(key for key in found.keys() | wanted.keys() - ignored if found.get(key) != wanted.get(key))
-    if differing := [key for key in differing if key not in ignored]:
-        key = differing[0]
+    if wanted is None:
+        return
+    compared = (found.keys() | wanted.keys()) - (frozenset() if writing else INGEST_ONLY)
+    for key in sorted(key for key in compared if found.get(key) != wanted.get(key)):
         raise FingerprintError(
             f"{name!r} was made with {key} {found.get(key)!r}, the settings say {wanted.get(key)!r}: "
             "set it back, use another RAG_COLLECTION, or build anew with: rag-chain ingest --rebuild PATH"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import queue
 import socket
 import threading
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ REACH_SECONDS = 5.0
 _lite_users: Counter[str] = Counter()
 _lite_locks: dict[str, threading.RLock] = {}
 _registry = threading.Lock()
+_abandoned: queue.SimpleQueue[tuple[Address, MilvusClient]] = queue.SimpleQueue()
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def open_client(address: Address) -> MilvusClient:
     from rag_chain.store.vendor import pymilvus
 
     _silence_vendor()
+    _start_closer()
     if not address.is_lite:
         _reach(address.uri)
         with store_errors(f"connecting to {address.uri}", unreachable=True):
@@ -79,6 +83,25 @@ def close_client(address: Address, client: MilvusClient) -> None:
         if _lite_users[address.uri] <= 0:
             _lite_users.pop(address.uri)
             server_manager_instance.release_server(address.uri)
+
+
+def abandon_client(address: Address, client: MilvusClient) -> None:
+    """Have a connection given back whose owner was garbage-collected; safe to call from a finalizer.
+
+    A finalizer runs in any thread at any moment, also while that thread holds the lock that closing
+    needs, so a thread of its own does the work.
+    """
+    _abandoned.put((address, client))
+
+
+@cache
+def _start_closer() -> None:
+    threading.Thread(target=_close_abandoned, name="rag_chain closer", daemon=True).start()
+
+
+def _close_abandoned() -> None:
+    while True:
+        close_client(*_abandoned.get())
 
 
 def write_lock(address: Address) -> threading.RLock:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from rag_chain.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 Scalar: TypeAlias = "str | int | float | bool"
 Filter: TypeAlias = "Mapping[str, Scalar | Sequence[Scalar]]"
@@ -20,6 +20,8 @@ NOTHING = 'id == ""'
 
 _NAME = re.compile(r"[A-Za-z_]\w{0,63}")
 _WILDCARD = re.compile(r"[*?]")
+_TEXTS = frozenset({"id", "text", "source", "title", "heading", "version", "uri"})
+_NUMBERS = frozenset({"position", "start", "end", "chunks", "modified"})
 
 
 def quote(text: str) -> str:
@@ -33,8 +35,8 @@ def build_expression(conditions: Filter) -> str:
 
     ``{"source": "faq/*", "language": ["en", "de"], "page": 3}``: ``source`` and ``title`` and
     ``heading`` take ``*`` and ``?``; a list means any of its values; an empty list matches
-    nothing. Wildcards select slightly more than they should where a name holds ``_`` or ``%``
-    (Lite has no escape for them), see :func:`matches`.
+    nothing. Wildcards select slightly more than they should where a name holds ``_``, ``%`` or a
+    backslash (Lite and servers do not agree on an escape for them), see :func:`matches`.
     """
     return " and ".join(f"({_condition(name, value)})" for name, value in conditions.items())
 
@@ -42,10 +44,15 @@ def build_expression(conditions: Filter) -> str:
 def matches(conditions: Filter, metadata: Mapping[str, object]) -> bool:
     """Return whether a chunk's metadata satisfies the filter's wildcards exactly."""
     return all(
-        re.match(translate(value), str(metadata.get(name, ""))) is not None
+        _pattern(value).match(str(metadata.get(name, ""))) is not None
         for name, value in conditions.items()
-        if _has_wildcard(name, value) and isinstance(value, str)
+        if isinstance(value, str) and _has_wildcard(name, value)
     )
+
+
+def _pattern(wildcards: str) -> re.Pattern[str]:
+    # To fnmatch a bracket is a wildcard too; in brackets of its own it is not.
+    return re.compile(translate(wildcards.replace("[", "[[]")))
 
 
 def _has_wildcard(name: str, value: object) -> bool:
@@ -56,21 +63,35 @@ def _condition(name: str, value: Scalar | Sequence[Scalar]) -> str:
     if not _NAME.fullmatch(name):
         raise SettingsError(f"filter: {name!r} is not the name of a metadata field")
     if isinstance(value, str) and _has_wildcard(name, value):
-        pattern = re.sub(r"[%_?]", "_", value).replace("*", "%")
+        pattern = re.sub(r"[%_?\\]", "_", value).replace("*", "%")
         return f"{name} like {quote(pattern)}"
     if isinstance(value, (str, int, float)):
-        return f"{name} == {_literal(value)}"
+        return _equals_any(name, [value])
     if isinstance(value, (list, tuple, set, frozenset)):
         # An empty choice must fail closed, not open.
-        return f"{name} in [{', '.join(_literal(v) for v in value)}]" if value else NOTHING
+        return _equals_any(name, value) if value else NOTHING
     raise SettingsError(f"filter: {name} must be a text, a number, or a list of them")
 
 
-def _literal(value: object) -> str:
+def _equals_any(name: str, values: Iterable[object]) -> str:
+    literals = [_literal(name, value) for value in values]
+    if name in _TEXTS or name in _NUMBERS:
+        return f"{name} in [{', '.join(literals)}]"
+    # As a key no name is a keyword: bare, {"true": True} would select everything. Lite has no "in" for keys.
+    return " or ".join(f"$meta[{quote(name)}] == {literal}" for literal in literals)
+
+
+def _literal(name: str, value: object) -> str:
+    if name in _TEXTS and not isinstance(value, str):
+        raise SettingsError(f"filter: {name} is a text, not {value!r}")
+    if name in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int)):
+        raise SettingsError(f"filter: {name} is a whole number, not {value!r}")
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return quote(value)
-    if isinstance(value, (int, float)) and math.isfinite(value):
+    if isinstance(value, float) and math.isfinite(value):
         return repr(value)
-    raise SettingsError(f"filter: {value!r} is not a text, a finite number, or true or false")
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return repr(value)
+    raise SettingsError(f"filter: {value!r} is not a text, a finite number of 64 bits, or true or false")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +27,14 @@ _FIXED = frozenset({"source", "title", "heading", "version", "uri", "position", 
 _LEFT_OUT = frozenset({"content_hash", "root"})
 _RESERVED = frozenset({KEY, TEXT, DENSE, SPARSE})
 _NAME = re.compile(r"[A-Za-z_]\w{0,63}")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def build_row(chunk: Document, vector: NDArray[Any], chunks: int) -> dict[str, Any]:
     """Return the row of a chunk; ``chunks`` is the document's number of chunks on its first, else 0.
 
     Metadata beside the fixed fields is kept where its name is an identifier and its value a
-    text, number, truth value or list of texts; Milvus stores nothing else faithfully.
+    text, number of 64 bits, truth value or list of texts; Milvus stores nothing else faithfully.
     """
     known = chunk.metadata
     source = known["source"]
@@ -46,14 +48,14 @@ def build_row(chunk: Document, vector: NDArray[Any], chunks: int) -> dict[str, A
         TEXT: chunk.page_content,
         DENSE: vector,
         "source": source,
-        "title": cut_bytes(str(known.get("title", "")), TITLE_BYTES),
-        "heading": cut_bytes(str(known.get("heading", "")), HEADING_BYTES),
+        "title": cut_bytes(str(known.get("title") or ""), TITLE_BYTES),
+        "heading": cut_bytes(str(known.get("heading") or ""), HEADING_BYTES),
         "version": known["content_hash"],
-        "uri": known.get("uri", ""),
+        "uri": known.get("uri") or "",
         "position": known["position"],
         "start": known["start"],
         "end": known["end"],
-        "modified": int(known.get("modified", 0)),
+        "modified": int(known.get("modified") or 0),
         "chunks": chunks,
     }
 
@@ -63,9 +65,16 @@ def cut_bytes(text: str, most: int) -> str:
     return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
 
 
-def _storable(name: str, value: object) -> bool:
-    if name in _FIXED or name in _LEFT_OUT or name in _RESERVED or not _NAME.fullmatch(name):
+def _storable(name: object, value: object) -> bool:
+    if not isinstance(name, str) or name in _FIXED | _LEFT_OUT | _RESERVED or not _NAME.fullmatch(name):
         return False
-    return isinstance(value, (str, int, float, bool)) or (
-        isinstance(value, list) and all(isinstance(item, str) for item in value)
-    )
+    return all(isinstance(item, str) and _fits(item) for item in value) if isinstance(value, list) else _fits(value)
+
+
+def _fits(value: object) -> bool:
+    """Return whether one value can be stored; one that can't would fail the whole batch."""
+    if isinstance(value, str):
+        return not _SURROGATE.search(value)
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, float) and math.isfinite(value)

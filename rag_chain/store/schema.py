@@ -16,6 +16,9 @@ KEY, TEXT, DENSE, SPARSE = "id", "text", "dense", "sparse"
 # Bytes that fit; longer titles and heading paths are cut, a longer source is refused.
 SOURCE_BYTES, TITLE_BYTES, HEADING_BYTES, TEXT_BYTES = 4096, 1024, 4096, 65_535
 
+# The longest path that Linux has, percent-encoded, and a source inside the archive there.
+URI_BYTES = 3 * 4096 + SOURCE_BYTES + 16
+
 # What a search returns; vectors stay where they are.
 OUTPUT_FIELDS = ("id", "text", "source", "title", "heading", "start", "end", "position", "version", "uri")
 
@@ -45,7 +48,7 @@ def build_schema(dimensions: int, *, with_bm25: bool) -> CollectionSchema:
     for name, size in (("source", SOURCE_BYTES), ("title", TITLE_BYTES), ("heading", HEADING_BYTES)):
         schema.add_field(name, DataType.VARCHAR, max_length=size)
     schema.add_field("version", DataType.VARCHAR, max_length=64)
-    schema.add_field("uri", DataType.VARCHAR, max_length=8192)
+    schema.add_field("uri", DataType.VARCHAR, max_length=URI_BYTES)
     for name in ("position", "start", "end", "chunks", "modified"):
         schema.add_field(name, DataType.INT64)
     if with_bm25:

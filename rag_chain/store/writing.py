@@ -23,11 +23,16 @@ class CollectionWriter:
         self._fingerprint = fingerprint
         self._rebuild = rebuild
         self._target: Store | None = None
+        self._had_rows = False
+        self._recorded: dict[str, str] = {}
 
     def write(self, chunks: Sequence[Document], vectors: NDArray[Any], counts: Mapping[str, int]) -> None:
         """Upsert chunks with their vectors."""
         target = self._target = self._target or self._open(vectors.shape[1])
         target.write(chunks, vectors, counts)
+        for chunk in chunks:
+            if not chunk.metadata["position"]:
+                self._recorded[chunk.metadata["source"]] = chunk.metadata["content_hash"]
 
     def remove(self, source: str, *, keep_version: str = "") -> int:
         """Delete a document's chunks, except those of one version."""
@@ -37,6 +42,9 @@ class CollectionWriter:
         """Make durable what was written; a complete rebuild takes the old collection's place."""
         if self._target is None:
             return
+        if self._had_rows:
+            # A run that broke off may have left chunks of what these documents held then.
+            self._target.remove_other_versions(self._recorded)
         self._target.flush()
         if self._rebuild:
             if complete:
@@ -44,9 +52,10 @@ class CollectionWriter:
             self._target.close()
 
     def _open(self, dimensions: int) -> Store:
+        self._had_rows = not self._rebuild and self._store.exists()
         if self._rebuild:
             return self._store.rebuild(self._fingerprint, dimensions)
-        if not self._store.exists():
+        if not self._had_rows:
             self._store.create(self._fingerprint, dimensions)
         elif (held := self._store.dimensions()) != dimensions:
             raise StoreError(f"the collection holds vectors of length {held}, the model gives {dimensions}")

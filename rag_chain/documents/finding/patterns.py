@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 
 _WILDCARD = re.compile(r"[*?\[]")
+_SPAN = re.compile(r".-.|.", re.DOTALL)
 _TOKEN = re.compile(r"\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 
 
@@ -52,8 +53,13 @@ def _translate_token(part: str) -> str:
         return "[^/]*"
     if part == "?":
         return "[^/]"
-    if part.startswith("[") and len(part) > 2:
-        negated = part[1] == "!"
-        members = re.escape(part[2 if negated else 1 : -1]).replace(r"\-", "-")
-        return f"(?!/)[{'^' if negated else ''}{members}]"
-    return re.escape(part)
+    negated = part.startswith("[!") and len(part) > 3
+    members = part[2 if negated else 1 : -1]
+    if not part.startswith("[") or not members:
+        return re.escape(part)
+    # A range the wrong way round holds nothing, as in the shell; it must not break the pattern.
+    spans = [(span[0], span[-1]) for span in _SPAN.findall(members) if span[0] <= span[-1]]
+    choices = "".join(f"{re.escape(low)}-{re.escape(high)}" for low, high in spans)
+    if not choices:
+        return "[^/]" if negated else "(?!)"
+    return f"(?!/)[{'^' if negated else ''}{choices}]"

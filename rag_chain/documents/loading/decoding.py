@@ -30,7 +30,7 @@ def decode(data: bytes) -> str:
     for mark, charset in _MARKS:
         if data.startswith(mark):
             return clean_text(data.decode(charset, "replace"))
-    text = _decode_iso_2022(data) or _decode_utf_8(data) or _decode_by_guess(data)
+    text = _decode_iso_2022(data) or _decode_utf_16(data) or _decode_utf_8(data) or _decode_by_guess(data)
     if len(_CONTROLS.findall(text)) > max(len(text) // 20, 2):
         raise DocumentError("not a text file: its bytes are binary data")
     return clean_text(text)
@@ -64,6 +64,16 @@ def _decode_iso_2022(data: bytes) -> str | None:
     return None
 
 
+def _decode_utf_16(data: bytes) -> str | None:
+    """Return UTF-16 without a mark, which shows in every second byte of Western text being zero."""
+    for first_zero, charset in ((1, "utf-16-le"), (0, "utf-16-be")):
+        zeros = data[first_zero:_SAMPLE_BYTES:2].count(0)
+        others = data[1 - first_zero : _SAMPLE_BYTES : 2].count(0)
+        if zeros > len(data[:_SAMPLE_BYTES]) * 0.4 and not others:
+            return data.decode(charset, "replace")
+    return None
+
+
 def _decode_utf_8(data: bytes) -> str | None:
     """Return UTF-8, with replacements where only a few bytes of much UTF-8 are damaged."""
     text = data.decode("utf-8", "replace")
@@ -77,17 +87,15 @@ def _decode_by_guess(data: bytes) -> str:
 
     # Cut at a line end, so that no character is cut in half.
     sample = data if len(data) <= _SAMPLE_BYTES else data[: data.rfind(b"\n", 0, _SAMPLE_BYTES) + 1 or _SAMPLE_BYTES]
-    guesses = from_bytes(sample)
-    best = guesses.best()
+    best, *others = [*from_bytes(sample)] or [None]
     if best is None:
         return data.decode("cp1252", "replace")
-    charset = best.encoding
-    for guess in guesses:
-        # On short Western texts rare code pages score by a hair over the common one.
-        if (
-            "cp1252" in guess.could_be_from_charset
-            and guess.chaos <= best.chaos + 0.01
-            and guess.coherence >= best.coherence - 0.1
-        ):
-            charset = "cp1252"
-    return data.decode(charset, "replace")
+    # On short Western texts rare code pages score by a hair over the common one.
+    is_western = any(
+        "cp1252" in guess.could_be_from_charset
+        and guess.chaos <= best.chaos + 0.01
+        and guess.coherence >= best.coherence - 0.1
+        for guess in (best, *others)
+        if guess
+    )
+    return data.decode("cp1252" if is_western else best.encoding, "replace")

@@ -15,10 +15,11 @@ _MAIN_PART = "word/document.xml"
 _CHART = re.compile(r"word/charts/chart\d*\.xml")
 _TITLE = re.compile(r"<dc:title>([^<]{1,300})</dc:title>")
 _NEXT_BODY = re.compile(rb"</w:body>\s*<w:body\b[^>]*>")
+_END_OF_EQUATION = b"</m:oMath>"
 _EQUATION = re.compile(rb"<m:oMath>.*?</m:oMath>", re.DOTALL)
 _EQUATION_TOKEN = re.compile(rb"<m:t\b[^>]*>([^<]*)</m:t>|</m:(num)>|<m:(sup|sub)>")
 _EQUATION_SIGNS = {b"num": b"/", b"sup": b"^", b"sub": b"_"}
-_CHART_TEXT = re.compile(r"<c:strCache>(.*?)</c:strCache>|<a:t>([^<]+)</a:t>", re.DOTALL)
+_CHART_TEXT = re.compile(r"<c:strCache>(.{0,50000}?)</c:strCache>|<a:t>([^<]+)</a:t>", re.DOTALL)
 _CHART_VALUE = re.compile(r"<c:v>([^<]+)</c:v>")
 
 
@@ -59,7 +60,9 @@ def add_passed_over(data: bytes) -> bytes:
 
 def _change_main_part(xml: bytes, charts: list[str]) -> bytes:
     xml = _NEXT_BODY.sub(b"", xml)
-    xml = _EQUATION.sub(lambda found: _run(_flatten_equation(found[0])), xml)
+    # Up to the last end only: the search for one that never comes would start anew at every equation.
+    before, end, after = xml.rpartition(_END_OF_EQUATION)
+    xml = _EQUATION.sub(lambda found: _run(_flatten_equation(found[0])), before + end) + after
     xml = xml.replace(b"<m:oMathPara>", b"").replace(b"</m:oMathPara>", b"")
     words = [text for chart in charts if (text := _chart_words(chart))]
     paragraphs = b"".join(b"<w:p>" + _run(escape(text).encode()) + b"</w:p>" for text in words)

@@ -3,7 +3,8 @@
 import re
 from itertools import takewhile
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, CData, Tag
+from bs4.element import PreformattedString
 
 from rag_chain.documents.loading.decoding import decode, decode_as
 from rag_chain.documents.loading.file_loader import Extract, FileLoader, one_line
@@ -42,6 +43,8 @@ def convert_html(html: str) -> Extract:
     title, language = _take_title(page), _language_of(page)
     for element in page(_INVISIBLE):
         element.decompose()
+    for note in page.find_all(string=lambda text: isinstance(text, PreformattedString) and not isinstance(text, CData)):
+        note.extract()
     content = _find_content(page)
     heading, text = content.find("h1"), to_markdown(content)
     if isinstance(heading, Tag):

@@ -14,6 +14,7 @@ _ENDS_PARAGRAPH = (
     "header hr main nav ol p pre section table ul"
 )
 # A start tag -> the open elements that it ends, and those behind which it does not look for them.
+_NOTHING_ENDS: tuple[set[str], set[str]] = (set(), set())
 _IMPLIED_ENDS = {
     **dict.fromkeys(_ENDS_PARAGRAPH.split(), ({"p"}, {"table", "td", "th", "caption", "button", "li", "dd"})),
     "li": ({"li"}, {"ul", "ol", "menu", "table"}),
@@ -33,8 +34,8 @@ class _Page(BeautifulSoup):
     """A page whose open elements end as HTML says; ``html.parser`` would nest them without end."""
 
     def handle_starttag(self, name: str, *args: Any, **kwargs: Any) -> Tag | None:
-        ended, barriers = _IMPLIED_ENDS.get(name, (None, None))
-        for element in reversed(self.tagStack[-_LOOK_BACK:]) if ended and barriers else ():
+        ended, barriers = _IMPLIED_ENDS.get(name, _NOTHING_ENDS)
+        for element in reversed(self.tagStack[-_LOOK_BACK:]) if ended else ():
             if element.name in barriers:
                 break
             if element.name in ended:

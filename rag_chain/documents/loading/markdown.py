@@ -1,6 +1,7 @@
 """Load Markdown: the text as it stands, without front matter, comments and tables of contents."""
 
 import re
+from bisect import bisect
 from collections.abc import Iterator
 
 from rag_chain.documents.loading.decoding import decode
@@ -12,18 +13,17 @@ _TOKEN = re.compile(
     r"^[ \t>]*(?:(?:[-*+]|\d+[.)])[ \t]+)?(?P<fence>`{3,}(?=[^`\n]*$)|~{3,})"
     r"|(?P<code>`+)"
     r"|(?P<comment><!--)"
-    r"|!\[(?P<alt>[^\]\n]{0,300})\]\(data:[^)\n]*\)",
+    r"|!\[(?P<alt>[^\]\n]{0,300})\]\(data:[\w+/=;:,.%-]*\)",
     re.MULTILINE,
 )
 _CONTENTS_START = re.compile(r"\s*(?:toc\b|start doctoc\b)", re.IGNORECASE)
-_CONTENTS_END = re.compile(r"<!--\s*(?:/toc\b|tocstop\b|end doctoc\b).*?-->", re.IGNORECASE | re.DOTALL)
+_CONTENTS_END = re.compile(r"<!--\s*(?:/toc\b|tocstop\b|end doctoc\b)[^>]{0,200}?-->", re.IGNORECASE)
 _CONTENTS_MARK = re.compile(r"\s*(?:\[TOC\]|\[\[_?TOC_?\]\]|\$\{toc\}|\{:toc\})\s*", re.IGNORECASE)
 _CONTENTS_HEADING = re.compile(r" {0,3}#{1,6}[ \t]|\*\*.*\*\*\s*$")
 _LIST_ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s+(?P<words>.*)")
 _LINK_TO_SECTION = re.compile(r"\[.*\]\(#[^()\s]*\)\s*")
 # A code span ends in its paragraph; a limit keeps odd backticks from making the search slow.
 _MAX_SPAN = 2_000
-_MAX_CONTENTS = 200_000
 
 
 class MarkdownLoader(FileLoader):
@@ -52,6 +52,7 @@ def _drop_comments(text: str) -> str:
 
 def _find_cuts(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield what to replace, in order; code is stepped over."""
+    ends_of_contents = [found.end() for found in _CONTENTS_END.finditer(text)]
     position = 0
     while token := _TOKEN.search(text, position):
         position = token.end()
@@ -65,7 +66,7 @@ def _find_cuts(text: str) -> Iterator[tuple[int, int, str]]:
             # Not closed anywhere: the rest is text, and there is no further comment.
             return
         else:
-            start, position = _widen(text, token.start(), _end_of_comment(text, position, end))
+            start, position = _widen(text, token.start(), _end_of_comment(text, position, end, ends_of_contents))
             yield start, position, ""
 
 
@@ -80,11 +81,13 @@ def _end_of_span(text: str, marks: str, position: int) -> int:
     return closing.end() if closing else position
 
 
-def _end_of_comment(text: str, start: int, end: int) -> int:
+def _end_of_comment(text: str, start: int, end: int, ends_of_contents: list[int]) -> int:
     """Return where a comment ends; one that opens a table of contents ends where that is closed."""
-    if _CONTENTS_START.match(text, start, end) and (closing := _CONTENTS_END.search(text, end, end + _MAX_CONTENTS)):
-        return closing.end()
-    return end + len("-->")
+    end += len("-->")
+    following = bisect(ends_of_contents, end)
+    if following < len(ends_of_contents) and _CONTENTS_START.match(text, start):
+        return ends_of_contents[following]
+    return end
 
 
 def _widen(text: str, start: int, end: int) -> tuple[int, int]:

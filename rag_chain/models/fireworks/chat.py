@@ -91,9 +91,10 @@ def check_completion(reply: Any) -> dict[str, Any]:
     try:
         choice = reply["choices"][0]
         reason, message = choice["finish_reason"], choice["message"]
-    except (KeyError, IndexError, TypeError) as error:
+        spoke = bool(message.get("content") or message.get("tool_calls"))
+    except (AttributeError, KeyError, IndexError, TypeError) as error:
         raise BadReplyError("the chat reply holds no answer") from error
-    _check_end(reason, bool(message.get("content") or message.get("tool_calls")))
+    _check_end(reason, spoke)
     completion: dict[str, Any] = reply
     return completion
 

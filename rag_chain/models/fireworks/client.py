@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+import math
+import weakref
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 import httpx
 import orjson
 from httpx_sse import EventSource, SSEError
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from rag_chain.errors import BadReplyError, ProviderUnreachableError
+from rag_chain.errors import BadReplyError, InvalidRequestError, ProviderUnreachableError, SettingsError
 from rag_chain.models.background import open_loop
 from rag_chain.models.fireworks.replies import RetryLaterError, explain_status, explain_stream_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
+    from httpx_sse import ServerSentEvent
     from tenacity import RetryCallState
+
+    from rag_chain.models.background import BackgroundLoop
 
 # A connection that takes longer won't come; a server that is silent for longer has hung.
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 CONNECTION_ATTEMPTS = 4
+# How long a stream may take to close after its end mark; a connection that is not read to the end is lost.
+CLOSING_SECONDS = 0.25
 
 Slot: TypeAlias = "Callable[[], AbstractAsyncContextManager[None]]"
 
@@ -39,10 +46,12 @@ class FireworksClient:
 
     Retries 408, 409, 429, 5xx (at most ``attempts`` times in all) and broken connections (four
     times) with full jitter, 0.5 s doubling to 8 s, and honours Retry-After up to 60 s. One deadline
-    of ``timeout`` seconds covers all of it; a stream must also end within it.
+    of ``timeout`` seconds covers all of it, but for the wait for a slot; a stream must also end within it.
     """
 
     def __init__(self, base: str, key: str, *, timeout: float, attempts: int = 4) -> None:
+        if not (key.isascii() and key.isprintable()):
+            raise SettingsError("FIREWORKS_API_KEY holds characters that no key has: copy it again")
         self.address = base
         self.loop = open_loop()
         self._timeout = timeout
@@ -52,15 +61,17 @@ class FireworksClient:
             timeout=httpx.Timeout(min(timeout, READ_SECONDS), connect=CONNECT_SECONDS, pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
         )
+        # Closed on its own loop and without waiting, since the last reference may go in any thread.
+        weakref.finalize(self, _close, self.loop, self._http)
 
     async def post(self, path: str, body: Mapping[str, Any], slot: Slot = nullcontext) -> Any:
         """Send a request and return the JSON of the reply; every attempt is made inside a ``slot()``."""
+        with self._deadline() as deadline:
 
-        async def attempt() -> httpx.Response:
-            async with slot():
-                return await self._send(path, body, stream=False)
+            async def attempt() -> httpx.Response:
+                async with _in_turn(slot(), deadline):
+                    return await self._send(path, body, stream=False)
 
-        with self._deadline():
             response: httpx.Response = await self._retrying()(attempt)
         try:
             return orjson.loads(response.content)
@@ -70,25 +81,23 @@ class FireworksClient:
     async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Send a request and yield the JSON events of its reply; once it has begun nothing is retried."""
         with self._deadline():
-            async with self._open_stream(path, body) as events:
-                async for event in events.aiter_sse():
+            async with self._open_stream(path, body) as source:
+                events = source.aiter_sse()
+                async for event in events:
                     if event.data == "[DONE]":
+                        await _read_to_end(events)
                         return
                     yield _parse_event(event.data)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
 
     @asynccontextmanager
     async def _open_stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[EventSource]:
         response: httpx.Response = await self._retrying()(self._send, path, body, stream=True)
         try:
             yield EventSource(response)
+        except SSEError as error:  # an HTTPError too
+            raise BadReplyError(f"{self.address} answered a request for a stream with no stream") from error
         except httpx.HTTPError as error:
             raise BadReplyError(f"the connection broke in the middle of the answer ({_name(error)})") from error
-        except SSEError as error:
-            raise BadReplyError(f"{self.address} answered a request for a stream with no stream") from error
         finally:
             await response.aclose()
 
@@ -100,6 +109,8 @@ class FireworksClient:
             if response.is_success:
                 return response
             await response.aread()
+        except orjson.JSONEncodeError as error:
+            raise InvalidRequestError(f"the request can't be written as JSON ({error})") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise ProviderUnreachableError(f"FIREWORKS_API_BASE is not an address: {self.address!r}") from error
         except httpx.HTTPError as error:
@@ -112,7 +123,7 @@ class FireworksClient:
     def _retrying(self) -> AsyncRetrying:
         return AsyncRetrying(
             retry=retry_if_exception_type((RetryLaterError, UnansweredError)),
-            stop=lambda state: self._exhausted(state) or stop_before_delay(self._timeout)(state),
+            stop=lambda state: self._exhausted(state) or _too_late(state),
             wait=_pause,
             reraise=True,
         )
@@ -122,14 +133,32 @@ class FireworksClient:
         return state.attempt_number >= (CONNECTION_ATTEMPTS if unanswered else self._attempts)
 
     @contextmanager
-    def _deadline(self) -> Iterator[None]:
+    def _deadline(self) -> Iterator[anyio.CancelScope]:
         try:
-            with anyio.fail_after(self._timeout):
-                yield
+            with anyio.fail_after(self._timeout) as scope:
+                yield scope
         except TimeoutError:
             raise ProviderUnreachableError(
                 f"{self.address} did not finish within {self._timeout:g} s: try again, or raise RAG_REQUEST_TIMEOUT"
             ) from None
+
+
+@asynccontextmanager
+async def _in_turn(slot: AbstractAsyncContextManager[None], deadline: anyio.CancelScope) -> AsyncIterator[None]:
+    """Hold a slot; the wait for it is not the provider's doing, so the deadline stands still."""
+    left = deadline.deadline - anyio.current_time()
+    deadline.deadline = math.inf
+    async with slot:
+        deadline.deadline = anyio.current_time() + left
+        yield
+
+
+def _too_late(state: RetryCallState) -> bool:
+    return anyio.current_time() + state.upcoming_sleep >= anyio.current_effective_deadline()
+
+
+def _close(loop: BackgroundLoop, http: httpx.AsyncClient) -> None:
+    loop.submit(http.aclose())
 
 
 def _failure(state: RetryCallState) -> BaseException | None:
@@ -141,6 +170,12 @@ def _pause(state: RetryCallState) -> float:
     failure = _failure(state)
     asked = failure.seconds if isinstance(failure, RetryLaterError) else None
     return float(_BACKOFF(state)) if asked is None else asked
+
+
+async def _read_to_end(events: AsyncIterator[ServerSentEvent]) -> None:
+    with anyio.move_on_after(CLOSING_SECONDS), suppress(httpx.HTTPError):
+        async for _ in events:
+            pass
 
 
 def _parse_event(data: str) -> dict[str, Any]:

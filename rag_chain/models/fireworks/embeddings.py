@@ -114,8 +114,13 @@ class FireworksEmbeddings(EmbeddingModel):
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return one unit-length vector for each document, in order, from any event loop."""
         starts = range(0, len(texts), self.batch_size)
-        batches = [self._embed(texts[s : s + self.batch_size], self._document_prefix) for s in starts]
-        arrays = await asyncio.gather(*(self._client.loop.join(batch) for batch in batches))
+        batches = (self._embed(texts[s : s + self.batch_size], self._document_prefix) for s in starts)
+        futures = [self._client.loop.submit(batch) for batch in batches]
+        try:
+            arrays = [await asyncio.wrap_future(future) for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
         return [vector for vectors in arrays for vector in vectors.tolist()]
 
     async def _embed(self, texts: Sequence[str], prefix: str) -> Vectors:
@@ -123,10 +128,11 @@ class FireworksEmbeddings(EmbeddingModel):
         try:
             return await self._ask([prefix + text for text in texts])
         except InvalidRequestError as error:
-            if error.status not in {400, 413} or len(texts) == 1:
+            if error.status not in {400, 413} or len(texts) < 2:
                 raise
+        # One after the other: where a text is at fault, nothing is asked for after it in vain.
         middle = len(texts) // 2
-        halves = await asyncio.gather(self._embed(texts[:middle], prefix), self._embed(texts[middle:], prefix))
+        halves = [await self._embed(half, prefix) for half in (texts[:middle], texts[middle:])]
         return np.concatenate(halves)
 
     async def _ask(self, texts: list[str]) -> Vectors:

@@ -62,10 +62,17 @@ def provider_message(body: bytes) -> str:
     try:
         reply = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return body[:300].decode("utf-8", "replace").strip() or "no reason given"
+        return " ".join(body[:300].decode("utf-8", "replace").split()) or "no reason given"
     error = reply.get("error", reply) if isinstance(reply, dict) else reply
-    message = error.get("message") or error.get("detail") if isinstance(error, dict) else error
+    message = error.get("message") or _details(error.get("detail")) if isinstance(error, dict) else error
     return " ".join(str(message or error).split())[:300]
+
+
+def _details(detail: Any) -> Any:
+    """Return what FastAPI says is wrong and where; it repeats the input beside it, which is not to be shown."""
+    if not isinstance(detail, list):
+        return detail
+    return "; ".join(f"{fault.get('msg')} at {fault.get('loc')}" for fault in detail if isinstance(fault, dict))
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

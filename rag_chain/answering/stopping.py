@@ -1,0 +1,79 @@
+"""Stop the model when nobody reads its answer any more.
+
+LangChain's stream of a sequence, when it is closed, first reads its input to the end for the
+trace; an abandoned answer would be generated, and paid for, to the last token.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableBinding
+
+from rag_chain.models.background import StreamScope
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from langchain_core.runnables import RunnableConfig
+
+
+class StoppableChain(RunnableBinding[Any, Any]):
+    """A chain whose streams, closed early, cancel the requests that were made for them."""
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002
+        """Stream; closing the iterator cancels what is still being generated."""
+        return _until_closed(super().stream(input, config, **kwargs))
+
+    def transform(
+        self,
+        input: Iterator[Any],  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        """Stream as a step of another sequence, see :meth:`stream`."""
+        return _until_closed(super().transform(input, config, **kwargs))
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002
+        """Stream asynchronously, see :meth:`stream`."""
+        async for part in _auntil_closed(super().astream(input, config, **kwargs)):
+            yield part
+
+    async def atransform(
+        self,
+        input: AsyncIterator[Any],  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """Stream asynchronously as a step of another sequence, see :meth:`stream`."""
+        async for part in _auntil_closed(super().atransform(input, config, **kwargs)):
+            yield part
+
+
+def _until_closed(parts: Iterator[Any]) -> Iterator[Any]:
+    scope = StreamScope()
+    try:
+        while True:
+            # Entered for each part alone: a generator shares its caller's context between them.
+            with scope:
+                try:
+                    part = next(parts)
+                except StopIteration:
+                    return
+            yield part
+    finally:
+        scope.cancel()
+
+
+async def _auntil_closed(parts: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    scope = StreamScope()
+    try:
+        while True:
+            with scope:
+                try:
+                    part = await anext(parts)
+                except StopAsyncIteration:
+                    return
+            yield part
+    finally:
+        scope.cancel()

@@ -1,0 +1,1 @@
+"""Tests of finding, loading and splitting documents."""

@@ -1,0 +1,126 @@
+"""How many requests may be in flight: fewer when the provider is busy, more as it answers again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from rag_chain.models.fireworks.pace import Pace
+from rag_chain.models.fireworks.replies import RetryLaterError
+
+
+async def ask(pace: Pace, error: Exception | None = None) -> None:
+    """Make one request that is answered, or fails."""
+    with contextlib.suppress(RetryLaterError):
+        async with pace.slot():
+            await asyncio.sleep(0)
+            if error:
+                raise error
+
+
+async def ask_at_once(pace: Pace, count: int, error: Exception | None = None) -> None:
+    await asyncio.gather(*(ask(pace, error) for _ in range(count)))
+
+
+def busy() -> RetryLaterError:
+    return RetryLaterError("busy")
+
+
+def test_it_starts_at_the_limit() -> None:
+    """All slots are there from the start, and no more than that are held at once."""
+    pace, held, most = Pace(4), 0, 0
+
+    async def hold() -> None:
+        nonlocal held, most
+        async with pace.slot():
+            held += 1
+            most = max(most, held)
+            await asyncio.sleep(0.001)
+            held -= 1
+
+    async def hold_all() -> None:
+        await asyncio.gather(*(hold() for _ in range(20)))
+
+    asyncio.run(hold_all())
+    assert most == 4
+
+
+def test_a_busy_provider_halves_the_limit() -> None:
+    """One busy reply halves the number of slots."""
+    pace = Pace(8)
+    asyncio.run(ask(pace, busy()))
+    assert pace.limit == 4
+
+
+def test_one_storm_counts_once() -> None:
+    """Busy replies to requests that were in flight together halve the limit once."""
+    pace = Pace(8)
+    asyncio.run(ask_at_once(pace, 8, busy()))
+    assert pace.limit == 4
+
+
+def test_one_slot_is_always_left() -> None:
+    """However busy the provider is, one request may be made."""
+    pace = Pace(8)
+
+    async def storm() -> None:
+        for _ in range(10):
+            await ask(pace, busy())
+
+    asyncio.run(storm())
+    assert pace.limit == 1
+    asyncio.run(asyncio.wait_for(ask(Pace(1)), 5))
+
+
+def test_answers_bring_slots_back() -> None:
+    """A round of answers gives about one slot more, until all are back."""
+    pace = Pace(8)
+
+    async def storm_then_calm() -> list[float]:
+        await ask(pace, busy())
+        limits = [pace.limit]
+        for _ in range(8):
+            await ask_at_once(pace, int(pace.limit))
+            limits.append(pace.limit)
+        return limits
+
+    limits = asyncio.run(storm_then_calm())
+    assert 4.8 < limits[1] <= 5
+    assert limits == sorted(limits)
+    assert limits[-1] == 8
+
+
+def test_other_errors_say_nothing_about_the_pace() -> None:
+    """An error that is not about load leaves the limit as it is and gives the slot back."""
+    pace = Pace(1)
+
+    async def fail_twice() -> None:
+        for _ in range(2):
+            with pytest.raises(ValueError, match="bad"):
+                await ask(pace, ValueError("bad"))
+
+    asyncio.run(asyncio.wait_for(fail_twice(), 5))
+    assert pace.limit == 1
+
+
+def test_a_cancelled_request_gives_its_slot_back() -> None:
+    """A request that is cancelled, in its slot or while it waits for one, blocks no other."""
+    pace = Pace(1)
+
+    async def cancel_two() -> None:
+        never = asyncio.Event()
+
+        async def hold() -> None:
+            async with pace.slot():
+                await never.wait()
+
+        tasks = [asyncio.ensure_future(hold()) for _ in range(2)]
+        await asyncio.sleep(0)
+        for task in reversed(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await ask(pace)
+
+    asyncio.run(asyncio.wait_for(cancel_two(), 5))

@@ -1,0 +1,61 @@
+"""What importing costs, and that it is silent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rag_chain
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def test_importing_is_silent() -> None:
+    """`import rag_chain` prints nothing, also when warnings are errors."""
+    done = run("-W", "error", "-c", "import rag_chain")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_importing_loads_no_library() -> None:
+    """`import rag_chain` loads the standard library and itself only."""
+    code = (
+        "import sys; before = set(sys.modules); import rag_chain;"
+        "new = {m.partition('.')[0] for m in set(sys.modules) - before};"
+        "print(sorted(m for m in new if m not in sys.stdlib_module_names))"
+    )
+    assert run("-c", code).stdout.strip() == "['rag_chain']"
+
+
+@pytest.mark.parametrize("command", ["", "ingest", "ask", "search", "serve", "doctor", "demo"])
+def test_help_loads_no_library(command: str) -> None:
+    """--help of every command is answered without LangChain, Milvus or pydantic."""
+    code = (
+        "import sys; from rag_chain.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'pydantic', 'langchain_core', 'pymilvus', 'numpy', 'tqdm', 'fastapi'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = run("-c", code, *([command] if command else []), "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage: rag-chain" in done.stdout
+
+
+def test_every_public_name_is_there() -> None:
+    """All names of the package can be had, and dir() shows them."""
+    for name in rag_chain.__all__:
+        assert getattr(rag_chain, name) is not None
+        assert name in dir(rag_chain)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """A name that is not there is reported as Python does."""
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        rag_chain.nonsense  # noqa: B018

@@ -1,0 +1,260 @@
+"""The flow with the loopback provider: what is asked of it, what is stored, what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.retrievers import BaseRetriever
+
+from rag_chain import Question, Settings, build_chain, build_retriever, ingest, plan_ingest
+from rag_chain.errors import EmptyStoreError, FingerprintError, NoDocumentsError, QuestionError
+from tests.fireworks_faults import Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_core.callbacks import CallbackManagerForRetrieverRun
+
+    from tests.fireworks_server import FireworksServer
+
+QUESTION = "Where do rows live?"
+
+
+def test_few_requests_with_prefixed_texts(online: Settings, fireworks: FireworksServer, folder: Path) -> None:
+    """All chunks of several documents go into one request, each behind its task prefix."""
+    report = ingest(folder, online)
+    assert (len(report.added), report.requests, len(fireworks.embedding_requests)) == (3, 1, 1)
+    texts = fireworks.embedding_requests[0].body["input"]
+    assert len(texts) == report.chunks_embedded == 4
+    assert all(text.startswith("search_document: ") for text in texts)
+
+
+def test_a_second_ingest_embeds_nothing(online: Settings, fireworks: FireworksServer, folder: Path) -> None:
+    """Unchanged documents cost no request."""
+    ingest(folder, online)
+    report = ingest(folder, online)
+    assert (len(report.unchanged), report.chunks_embedded, len(fireworks.embedding_requests)) == (3, 0, 1)
+
+
+def test_the_plan_says_what_ingest_then_does(online: Settings, fireworks: FireworksServer, folder: Path) -> None:
+    """A plan asks no model and writes nothing, and names the same documents, chunks and requests."""
+    plan = plan_ingest(folder, online)
+    assert fireworks.requests == []
+    report = ingest(folder, online)
+    assert (plan.added, plan.chunks_embedded, plan.requests) == (report.added, report.chunks_embedded, report.requests)
+
+
+def test_the_model_sees_numbered_sources_and_the_question(
+    online: Settings, fireworks: FireworksServer, folder: Path
+) -> None:
+    """The chat request holds the sources between context tags and the question between its own."""
+    ingest(folder, online)
+    build_chain(online).invoke(QUESTION)
+    (request,) = fireworks.chat_requests
+    prompt = request.body["messages"][-1]["content"]
+    assert '<source number="1" from="guide/storage.md &gt; Storage &gt; Where rows live">' in prompt
+    assert "Rows live in sealed segments" in prompt
+    assert f"<question>\n{QUESTION}\n</question>" in prompt
+    assert fireworks.embedding_requests[-1].body["input"] == [f"search_query: {QUESTION}"]
+
+
+def test_an_answer_is_cited_and_checked(online: Settings, folder: Path) -> None:
+    """The answer names its source, the citation quotes it at its offsets, and the answer is grounded."""
+    ingest(folder, online)
+    answer = build_chain(online).invoke(QUESTION)
+    assert answer["sources"][0]["source"] == "guide/storage.md"
+    assert answer["sources"][0]["heading"] == "Storage > Where rows live"
+    (citation,) = answer["citations"]
+    assert (citation["number"], citation["verdict"], answer["grounded"]) == (1, "verbatim", True)
+    source = answer["sources"][0]
+    inside = slice(citation["start"] - source["start"], citation["end"] - source["start"])
+    assert source["text"][inside] == citation["quote"]
+
+
+def test_a_stream_gives_sources_then_tokens_then_citations(online: Settings, folder: Path) -> None:
+    """First the sources, then the answer in pieces, last the citations and the verdict."""
+    ingest(folder, online)
+    parts = list(build_chain(online).stream({"question": QUESTION}))
+    assert [set(part) for part in (parts[0], parts[-1])] == [{"sources"}, {"citations", "grounded"}]
+    assert len(parts) > 4
+    assert all(set(part) == {"answer"} for part in parts[1:-1])
+
+
+def test_the_first_token_comes_before_the_last_is_made(
+    online: Settings, fireworks: FireworksServer, folder: Path
+) -> None:
+    """A reader has the first token while the model is still writing."""
+    ingest(folder, online)
+    fireworks.answer = "word " * 20 + "[1]."
+    fireworks.token_delay = 0.02
+    for part in build_chain(online).stream(QUESTION):
+        if "answer" in part:
+            assert fireworks.chat_requests[0].sent < 20
+            break
+
+
+def test_leaving_a_stream_stops_the_model(online: Settings, fireworks: FireworksServer, folder: Path) -> None:
+    """A stream that nobody reads any more is closed at the provider."""
+    ingest(folder, online)
+    fireworks.answer = "word " * 400
+    fireworks.token_delay = 0.01
+    stream = build_chain(online).stream(QUESTION)
+    for part in stream:
+        if "answer" in part:
+            break
+    stream.close()  # type: ignore[attr-defined]  # a generator, as every LCEL stream
+    fireworks.settle(timeout=5)
+    assert fireworks.chat_requests[0].client_gone
+
+
+@pytest.mark.parametrize("shape", ["text", "mapping", "model"])
+def test_a_question_may_have_three_shapes(shape: str, online: Settings, folder: Path) -> None:
+    """A text, a mapping and a Question give the same answer."""
+    ingest(folder, online)
+    given: Any = {"text": QUESTION, "mapping": {"question": QUESTION}, "model": Question(question=QUESTION)}[shape]
+    assert build_chain(online).invoke(given)["grounded"]
+
+
+def test_sync_async_and_batch_agree(online: Settings, folder: Path) -> None:
+    """One chain object serves invoke, batch, and two event loops one after the other."""
+    ingest(folder, online)
+    chain = build_chain(online)
+    expected = chain.invoke(QUESTION)
+
+    async def ask() -> list[dict[str, Any]]:
+        streamed: dict[str, Any] = {}
+        async for part in chain.astream(QUESTION):
+            for key, value in part.items():
+                streamed[key] = streamed[key] + value if key == "answer" and key in streamed else value
+        return [await chain.ainvoke(QUESTION), *await chain.abatch([QUESTION, QUESTION]), streamed]
+
+    for answer in [*chain.batch([QUESTION, QUESTION]), *asyncio.run(ask()), *asyncio.run(ask())]:
+        assert answer == expected
+
+
+def test_a_filter_narrows_the_sources(online: Settings, folder: Path) -> None:
+    """Only documents whose path matches are shown to the model."""
+    ingest(folder, online)
+    answer = build_chain(online).invoke({"question": QUESTION, "filter": {"source": "*.txt"}})
+    assert {source["source"] for source in answer["sources"]} == {"bears.txt"}
+
+
+def test_without_a_source_the_model_is_not_asked(online: Settings, fireworks: FireworksServer, folder: Path) -> None:
+    """Nothing found means an honest refusal, without a chat request."""
+    ingest(folder, online)
+    answer = build_chain(online).invoke({"question": QUESTION, "filter": {"source": "nowhere/*"}})
+    assert answer["answer"].startswith("I don't know")
+    assert (answer["grounded"], answer["sources"], fireworks.chat_requests) == (False, [], [])
+
+
+def test_history_stands_before_the_question(online: Settings, fireworks: FireworksServer, folder: Path) -> None:
+    """Earlier turns are sent as messages of their own."""
+    ingest(folder, online)
+    history = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
+    build_chain(online).invoke({"question": QUESTION, "chat_history": history})
+    roles = [message["role"] for message in fireworks.chat_requests[0].body["messages"]]
+    assert roles == ["system", "user", "assistant", "user"]
+
+
+@pytest.mark.parametrize("given", ["", "  ", {"question": ""}, {"frage": "x"}, 5, None])
+def test_a_question_without_words_is_refused(given: Any, online: Settings) -> None:
+    """It is refused before anything is asked or opened."""
+    with pytest.raises(QuestionError):
+        build_chain(online).invoke(given)
+
+
+def test_the_chain_can_be_built_before_the_first_ingest(online: Settings, folder: Path) -> None:
+    """It says that there is nothing yet, and answers once there is."""
+    chain = build_chain(online)
+    with pytest.raises(EmptyStoreError, match="rag-chain ingest"):
+        chain.invoke(QUESTION)
+    ingest(folder, online)
+    assert chain.invoke(QUESTION)["grounded"]
+
+
+def test_another_embedding_model_is_refused_and_nothing_is_lost(online: Settings, folder: Path) -> None:
+    """Asking and ingesting with another model both name the mend; the old answers stay."""
+    ingest(folder, online)
+    other = online.with_changes(embedding_dimensions=256)
+    with pytest.raises(FingerprintError, match="ingest --rebuild"):
+        build_chain(other).invoke(QUESTION)
+    with pytest.raises(FingerprintError, match="ingest --rebuild"):
+        ingest(folder, other)
+    assert build_chain(online).invoke(QUESTION)["grounded"]
+
+
+def test_a_rebuild_takes_another_model_over(online: Settings, folder: Path) -> None:
+    """After a rebuild the collection answers with the new model."""
+    ingest(folder, online)
+    other = online.with_changes(embedding_dimensions=256)
+    report = ingest(folder, other, rebuild=True)
+    assert len(report.added) == 3
+    assert build_chain(other).invoke(QUESTION)["grounded"]
+
+
+def test_a_rebuild_that_fails_leaves_the_old_collection(
+    online: Settings, fireworks: FireworksServer, folder: Path
+) -> None:
+    """Readers never see a half-built index."""
+    ingest(folder, online)
+    fireworks.faults.add("embeddings", Status(401))
+    with pytest.raises(Exception, match="FIREWORKS_API_KEY"):
+        ingest(folder, online.with_changes(embedding_dimensions=256), rebuild=True)
+    assert build_chain(online).invoke(QUESTION)["grounded"]
+
+
+def test_an_empty_folder_is_an_error(online: Settings, tmp_path: Path) -> None:
+    """There must be something to ingest."""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NoDocumentsError, match="no document"):
+        ingest(tmp_path / "empty", online)
+
+
+def test_any_langchain_retriever_and_model_fit_in(online: Settings, fireworks: FireworksServer) -> None:
+    """With replacements for both parts, neither Milvus nor the provider is touched."""
+
+    class Shelf(BaseRetriever):
+        def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+            return [Document("The sky is blue.", metadata={"source": "sky.txt"})]
+
+    chain = build_chain(online, retriever=Shelf(), chat_model=FakeListChatModel(responses=["The sky is blue [1]."]))
+    answer = chain.invoke("What colour is the sky?")
+    assert (answer["grounded"], answer["citations"][0]["quote"]) == (True, "The sky is blue")
+    assert fireworks.requests == []
+
+
+def test_the_retriever_is_a_langchain_retriever(online: Settings, folder: Path) -> None:
+    """It returns documents, nearest first, with their cosine."""
+    ingest(folder, online)
+    found = build_retriever(online.with_changes(top_k=2)).invoke(QUESTION)
+    assert [document.metadata["source"] for document in found][0] == "guide/storage.md"
+    assert found[0].metadata["score"] >= found[1].metadata["score"]
+    assert found[0].page_content.startswith("## Where rows live")
+
+
+def test_no_log_holds_text_or_key(
+    online: Settings, fireworks: FireworksServer, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG neither documents, questions, answers nor keys are logged."""
+    with caplog.at_level(logging.DEBUG):
+        ingest(folder, online)
+        build_chain(online).invoke(QUESTION)
+        list(build_chain(online).stream(QUESTION))
+    assert not [word for word in ("sealed segments", QUESTION, fireworks.key) if word in caplog.text]
+
+
+def test_every_step_has_its_name_in_a_trace(online: Settings, folder: Path) -> None:
+    """A trace reads like the chain."""
+    ingest(folder, online)
+
+    async def names() -> set[str]:
+        return {event["name"] async for event in build_chain(online).astream_events(QUESTION, version="v2")}
+
+    assert {"rag_chain", "question", "retrieve", "sources", "answer", "prompt", "model", "citations"} <= asyncio.run(
+        names()
+    )
