@@ -1,0 +1,258 @@
+"""The command line: what is printed, where, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rag_chain.cli import COMMANDS, main
+from tests.fireworks_faults import Status
+
+if TYPE_CHECKING:
+    from tests.fireworks_server import FireworksServer
+
+ROOT = Path(__file__).parents[1]
+QUESTION = "Where do rows live?"
+
+
+@pytest.fixture(autouse=True)
+def provider(fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch) -> FireworksServer:
+    """Let the commands find the loopback provider and a store of their own in the environment."""
+    monkeypatch.setenv("FIREWORKS_API_KEY", fireworks.key)
+    monkeypatch.setenv("FIREWORKS_API_BASE", fireworks.base)
+    monkeypatch.setenv("MILVUS_URI", "./cli.db")
+    monkeypatch.setenv("RAG_REQUEST_TIMEOUT", "10")
+    return fireworks
+
+
+def read_json(capsys: pytest.CaptureFixture[str]) -> Any:
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return json.loads(captured.out)
+
+
+def fail(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must fail: exit 1, nothing on stdout, one line on stderr; return the line."""
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("rag-chain: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_ingest_prints_its_report_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON has the documented shape, and nothing else is printed."""
+    assert main(["ingest", str(folder), "--json"]) == 0
+    report = read_json(capsys)
+    assert report["documents"] == {"added": 3, "changed": 0, "unchanged": 0, "removed": 0, "refused": 0}
+    assert report["refused"] == []
+    assert report["chunks"] == {"total": 4, "embedded": 4, "reused": 0, "deleted": 0}
+    assert set(report["embedding"]) == {"requests", "texts", "tokens", "dollars"}
+    assert report["seconds"] > 0
+
+
+def test_a_plan_changes_nothing(folder: Path, provider: FireworksServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """--plan has the same shape and asks no model."""
+    assert main(["ingest", str(folder), "--plan", "--json"]) == 0
+    assert read_json(capsys)["documents"]["added"] == 3
+    assert provider.requests == []
+
+
+def test_a_refused_document_is_named_and_the_rest_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 3; the reason is on stderr, the other documents are in."""
+    (folder / "broken.pdf").write_bytes(b"this is no PDF")
+    assert main(["ingest", str(folder)]) == 3
+    captured = capsys.readouterr()
+    assert "refused broken.pdf: " in captured.err
+    assert "3 added" in captured.out
+
+
+def test_only_refused_documents_mean_nothing_was_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1 when not one document could be ingested."""
+    (folder / "broken.pdf").write_bytes(b"this is no PDF")
+    assert main(["ingest", str(folder / "broken.pdf")]) == 1
+    assert "refused broken.pdf: " in capsys.readouterr().err
+
+
+def test_search_prints_sources(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The query comes back with numbered sources, -k of them."""
+    main(["ingest", str(folder), "--json"])
+    capsys.readouterr()
+    assert main(["search", QUESTION, "-k", "2", "--json"]) == 0
+    found = read_json(capsys)
+    assert found["query"] == QUESTION
+    assert [source["number"] for source in found["sources"]] == [1, 2]
+    assert found["sources"][0]["heading"] == "Storage > Where rows live"
+
+
+def test_ask_prints_the_answer(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json gives the Answer; without it the text, its sources and their verdicts."""
+    main(["ingest", str(folder), "--json"])
+    capsys.readouterr()
+    assert main(["ask", QUESTION, "--json"]) == 0
+    assert set(read_json(capsys)) == {"answer", "sources", "citations", "grounded"}
+    assert main(["ask", QUESTION]) == 0
+    shown = capsys.readouterr()
+    assert "[1] guide/storage.md > Storage > Where rows live (verbatim)" in shown.out
+    assert shown.err == ""
+
+
+def test_a_question_can_come_from_stdin(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dash reads it there."""
+    import io
+
+    main(["ingest", str(folder), "--json"])
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{QUESTION}\n"))
+    assert main(["ask", "-", "--json"]) == 0
+    assert read_json(capsys)["grounded"]
+
+
+def test_doctor_checks_everything(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every check has a name, a verdict, a detail and, where it failed, a mend."""
+    main(["ingest", str(folder), "--json"])
+    capsys.readouterr()
+    assert main(["doctor", "--json"]) == 0
+    report = read_json(capsys)
+    assert report["ok"]
+    assert [check["name"] for check in report["checks"]] == ["settings", "embeddings", "chat model", "milvus"]
+    assert all(set(check) == {"name", "ok", "detail", "mend"} for check in report["checks"])
+
+
+def test_doctor_says_what_mends_a_failure(provider: FireworksServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong key fails the checks that need it, with the mend; exit 1."""
+    provider.faults.always("embeddings", Status(401))
+    assert main(["doctor", "--json"]) == 1
+    failed = [check for check in read_json(capsys)["checks"] if not check["ok"]]
+    assert [check["name"] for check in failed] == ["embeddings"]
+    assert "FIREWORKS_API_KEY" in failed[0]["mend"]
+
+
+def test_demo_answers_with_a_citation(capsys: pytest.CaptureFixture[str]) -> None:
+    """The example documents are ingested and the tutorial's question is answered from them."""
+    assert main(["demo"]) == 0
+    shown = capsys.readouterr().out
+    assert "8 added" in shown
+    assert "(verbatim)" in shown
+
+
+def test_no_key_names_the_key_and_the_way_without(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RAG_PROVIDER=fireworks without a key."""
+    monkeypatch.delenv("FIREWORKS_API_KEY")
+    line = fail(capsys, "ask", QUESTION, "--provider", "fireworks")
+    assert "FIREWORKS_API_KEY" in line
+    assert "RAG_PROVIDER=local" in line
+
+
+@pytest.mark.parametrize(("status", "named"), [(401, "FIREWORKS_API_KEY"), (404, "RAG_EMBEDDING_MODEL")])
+def test_a_refusing_provider_is_one_line(
+    status: int, named: str, provider: FireworksServer, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong key and an unknown model name what to set; the documents that are in stay in."""
+    main(["ingest", str(folder), "--json"])
+    (folder / "new.md").write_text("# New\n\nSomething new.\n", "utf-8")
+    capsys.readouterr()
+    provider.faults.add("embeddings", Status(status))
+    assert named in fail(capsys, "ingest", str(folder))
+    assert main(["ingest", str(folder), "--json"]) == 0
+    assert read_json(capsys)["documents"] == {"added": 1, "changed": 0, "unchanged": 3, "removed": 0, "refused": 0}
+
+
+def test_a_missing_path_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The path is named."""
+    assert "nowhere/at/all" in fail(capsys, "ingest", "nowhere/at/all")
+
+
+def test_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """So is a folder without documents."""
+    (tmp_path / "empty").mkdir()
+    assert "no document" in fail(capsys, "ingest", str(tmp_path / "empty"))
+
+
+def test_asking_before_ingesting_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command to run first is named."""
+    assert "rag-chain ingest" in fail(capsys, "ask", QUESTION)
+
+
+def test_an_unreachable_milvus_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The address and the setting are named."""
+    line = fail(capsys, "ask", QUESTION, "--milvus-uri", "http://127.0.0.1:9")
+    assert "http://127.0.0.1:9" in line
+    assert "MILVUS_URI" in line
+
+
+def test_another_model_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collection made with another embedding model names the rebuild."""
+    main(["ingest", str(folder), "--json"])
+    capsys.readouterr()
+    monkeypatch.setenv("RAG_EMBEDDING_DIMENSIONS", "128")
+    assert "ingest --rebuild" in fail(capsys, "ask", QUESTION)
+    assert "ingest --rebuild" in fail(capsys, "ingest", str(folder))
+
+
+def test_a_store_held_by_another_process_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Milvus Lite has room for one process; the second one is told so."""
+    main(["ingest", str(folder), "--json"])
+    capsys.readouterr()
+    code = (
+        "import sys; from rag_chain import Settings; from rag_chain.store.collection import open_store\n"
+        "with open_store(Settings()): print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == b"open\n"
+        assert "another process" in fail(capsys, "ask", QUESTION)
+        holder.stdin.close()
+        holder.wait(20)
+    assert main(["ask", QUESTION, "--json"]) == 0
+
+
+def test_wrong_usage_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown command and a missing argument are wrong usage."""
+    for arguments in (["nonsense"], ["ask"], []):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == 2
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_a_help_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """--help shows what each option does."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    for option in re.findall(r"^  (--[\w-]+)(?: \S+)?$", shown, re.MULTILINE):
+        assert re.search(rf"^  {option}.*\n\s{{10,}}\S", shown, re.MULTILINE), option
+
+
+def test_the_script_is_the_same_ingest(folder: Path) -> None:
+    """scripts/ingest.py works from a checkout, from any folder, with the same options."""
+    script = ROOT / "scripts" / "ingest.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder), "--json"], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert json.loads(done.stdout)["documents"]["added"] == 3
+
+
+def test_python_m_is_the_same_program() -> None:
+    """`python -m rag_chain` answers too."""
+    done = subprocess.run([sys.executable, "-m", "rag_chain", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("rag-chain ")
