@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_MARKS = re.compile(r"[`*]|\{#[^}]*\}|<[^>]+>|(?<!\w)_+|_+(?!\w)")
-_UNREAD = re.compile(r"(?<=\])\([^)]*\)|\{#[^}]*\}|<[^>]+>")
+# Bounded, so that a page of opening brackets costs no more than any other.
+_ADDRESS = r"\((?:[^()\s]|\([^()\s]{0,200}\)){0,500}(?:\s[^()]{0,200})?\)"
+_LINK = re.compile(rf"!?\[([^\[\]]{{0,300}})\]{_ADDRESS}")
+# Only HTML's own tags: the <String> of a List<String> is a word of the text.
+_TAG = (
+    r"</?(?:a|abbr|b|big|br|center|code|del|details|div|em|font|h[1-6]|hr|i|img|ins|kbd|li|mark|ol|p|pre|s|small|span"
+    r"|strike|strong|sub|summary|sup|table|tbody|td|th|thead|tr|tt|u|ul|video)(?=[\s/>])[^<>]{0,300}>"
+)
+_MARKS = re.compile(rf"[`*]+|\{{#[^}}]{{0,100}}\}}|{_TAG}|(?<!\w)_+|_+(?!\w)", re.IGNORECASE)
+_UNREAD = re.compile(rf"(?<=\]){_ADDRESS}|\{{#[^}}]{{0,100}}\}}|{_TAG}", re.IGNORECASE)
 
 
 def plain_words(markdown: str) -> str:
-    """Return the words of a line or sentence as a reader sees them."""
+    """Return the words of a heading or sentence as a reader sees them, in one line."""
     return " ".join(_MARKS.sub("", _LINK.sub(r"\1", markdown)).split())
 
 

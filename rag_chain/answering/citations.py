@@ -7,7 +7,9 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rag_chain.markup import blank_unread
 from rag_chain.sentences import split_sentences
+from rag_chain.words import WORD, content_words, is_negated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,96 +18,7 @@ if TYPE_CHECKING:
 SUPPORT = 0.6
 
 _MARK = re.compile(r"\s*\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
-_WORD = re.compile(r"\w+(?:[.,:/-]\w+)*")
 _NUMBER = re.compile(r"\d")
-_STOP_WORDS = frozenset(
-    [
-        "a",
-        "about",
-        "after",
-        "all",
-        "also",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "because",
-        "been",
-        "but",
-        "by",
-        "can",
-        "could",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "may",
-        "more",
-        "most",
-        "no",
-        "not",
-        "of",
-        "on",
-        "one",
-        "only",
-        "or",
-        "other",
-        "our",
-        "out",
-        "over",
-        "so",
-        "some",
-        "such",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "through",
-        "to",
-        "under",
-        "up",
-        "use",
-        "used",
-        "uses",
-        "using",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "while",
-        "who",
-        "why",
-        "will",
-        "with",
-        "would",
-        "yes",
-        "you",
-        "your",
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -120,7 +33,8 @@ def check_answer(answer: str, sources: Sequence[Mapping[str, Any]]) -> dict[str,
     """Return ``citations``, one for each source named by a sentence, and ``grounded``.
 
     ``verbatim``: the sentence stands in the source, up to white space, case and typography.
-    ``supported``: one sentence of the source holds its numbers and most of its content words.
+    ``supported``: one sentence of the source holds its numbers and most of its content words, and
+    denies as much as it does.
     ``unsupported``: neither, or there is no such source. The answer is ``grounded`` when each of
     its sentences has a citation that holds and none that does not.
     """
@@ -167,38 +81,33 @@ def _check(claim: str, number: int, source: Mapping[str, Any] | None) -> dict[st
 
 
 def find_verbatim(claim: str, text: str) -> tuple[int, int] | None:
-    """Return where the claim stands in the text, letters and digits compared only, or None."""
-    wanted, _ = _letters(claim)
-    held, places = _letters(text)
-    at = held.find(wanted) if wanted else -1
-    return None if at < 0 else (places[at], places[at + len(wanted) - 1] + 1)
+    """Return where the claim's words stand in the text, one after the other, or None.
+
+    White space, case, punctuation and Markdown's marks do not count.
+    """
+    wanted = [word for word, _, _ in _words(claim)]
+    held = list(_words(text))
+    for first in range(len(held) - len(wanted) + 1 if wanted else 0):
+        if all(word == held[first + number][0] for number, word in enumerate(wanted)):
+            return held[first][1], held[first + len(wanted) - 1][2]
+    return None
 
 
 def find_support(claim: str, text: str) -> tuple[int, int] | None:
     """Return the sentence of the text that holds the claim's numbers and most of its content words, or None."""
     wanted = content_words(claim)
     numbers = {word for word in wanted if _NUMBER.search(word)}
+    negated = is_negated(claim)
     best, best_share = None, 0.0
     for start, end in split_sentences(text):
         held = content_words(text[start:end])
         share = len(wanted & held) / len(wanted) if wanted else 0.0
-        if numbers <= held and share > best_share:
+        if numbers <= held and share > best_share and is_negated(text[start:end]) == negated:
             best, best_share = (start, end), share
     return best if best_share >= SUPPORT else None
 
 
-def content_words(text: str) -> set[str]:
-    """Return the words that carry meaning, in lower case and without a plural's s."""
-    words = (word.lower() for word in _WORD.findall(unicodedata.normalize("NFKC", text)))
-    return {word.removesuffix("s") if len(word) > 3 else word for word in words if word not in _STOP_WORDS}
-
-
-def _letters(text: str) -> tuple[str, list[int]]:
-    """Return the letters and digits of a text, folded, and the offset of each."""
-    folded, places = [], []
-    for offset, character in enumerate(text):
-        for part in unicodedata.normalize("NFKC", character).casefold():
-            if part.isalnum():
-                folded.append(part)
-                places.append(offset)
-    return "".join(folded), places
+def _words(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield the words of a text, folded, with their offsets; addresses of links and tags are no words."""
+    for match in WORD.finditer(blank_unread(text)):
+        yield unicodedata.normalize("NFKC", match[0]).casefold(), match.start(), match.end()

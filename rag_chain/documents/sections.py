@@ -8,12 +8,11 @@ from functools import cache
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
+from rag_chain.markup import plain_words
+
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
-
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_MARKS = re.compile(r"[`*]|\{#[^}]*\}|<[^>]+>|(?<!\w)_+|_+(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,6 @@ def _open_parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark").enable("table")
     parser.core.ruler.disable(["inline"])
     return parser
-
-
-def plain_heading(markdown: str) -> str:
-    """Return a heading's words without links, emphasis, code marks and anchors."""
-    return " ".join(_MARKS.sub("", _LINK.sub(r"\1", markdown)).split())
 
 
 def find_sections(text: str, markup: str) -> list[Section]:
@@ -78,7 +72,7 @@ def _heading_starts(
         if token.type != "heading_open" or token.map is None or not _opens_section(token, written[token.map[0]]):
             continue
         depth = int(token.tag[1:])
-        path = [*(entry for entry in path if entry[0] < depth), (depth, plain_heading(content.content))]
+        path = [*(entry for entry in path if entry[0] < depth), (depth, plain_words(content.content))]
         first, last = (min(lines[line], length) for line in token.map)
         starts.append((first, last, tuple(words for _, words in path if words)))
     return starts

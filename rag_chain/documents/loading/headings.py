@@ -3,15 +3,13 @@
 import re
 from collections.abc import Iterator
 
-from rag_chain.documents.loading.file_loader import one_line
+from rag_chain.markup import plain_words
 
 _FENCE = re.compile(r"[ \t>]*(?:(?:[-*+]|\d+[.)])[ \t]+)?(?P<marks>`{3,}|~{3,})(?P<info>.*)")
 _ATX = re.compile(r" {0,3}(?P<marks>#{1,6})(?=[ \t]|$)")
 _UNDERLINE = re.compile(r" {0,3}(=+|--+)[ \t]*")
 _BLOCK_START = re.compile(r"\s*(?:[-*+>|<#]|\d+[.)]\s|$)")
 _HTML_H1 = re.compile(r"<h1\b[^>]{0,300}>(.{1,1000}?)</h1>", re.IGNORECASE | re.DOTALL)
-_LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\([^()\s]{0,500}\)")
-_MARKS = re.compile(r"[`*]+|\{#[^}]{0,100}\}|<[^<>]{0,300}>")
 
 
 def outside_fences(lines: list[str]) -> Iterator[int]:
@@ -54,8 +52,3 @@ def first_heading(text: str) -> str | None:
             return words
     html = _HTML_H1.search(text)
     return (plain_words(html[1]) or None) if html else None
-
-
-def plain_words(markdown: str) -> str:
-    """Return the words of a heading without links, emphasis, code marks, tags and anchors."""
-    return one_line(_MARKS.sub("", _LINK.sub(r"\1", markdown)))

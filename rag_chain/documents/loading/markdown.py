@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from rag_chain.documents.loading.decoding import decode
 from rag_chain.documents.loading.file_loader import Extract, FileLoader
 from rag_chain.documents.loading.front_matter import split_front_matter
-from rag_chain.documents.loading.headings import find_headings, first_heading, outside_fences, plain_words
+from rag_chain.documents.loading.headings import find_headings, first_heading, outside_fences
+from rag_chain.markup import plain_words
 
 _TOKEN = re.compile(
     r"^[ \t>]*(?:(?:[-*+]|\d+[.)])[ \t]+)?(?P<fence>`{3,}(?=[^`\n]*$)|~{3,})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -18,6 +19,7 @@ from rag_chain.models.background import open_loop
 from rag_chain.models.fireworks.replies import RetryLaterError, explain_status, explain_stream_error
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from httpx_sse import ServerSentEvent
@@ -60,6 +62,7 @@ class FireworksClient:
             headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
             timeout=httpx.Timeout(min(timeout, READ_SECONDS), connect=CONNECT_SECONDS, pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+            verify=_trusted(),
         )
         # Closed on its own loop and without waiting, since the last reference may go in any thread.
         weakref.finalize(self, _close, self.loop, self._http)
@@ -155,6 +158,12 @@ async def _in_turn(slot: AbstractAsyncContextManager[None], deadline: anyio.Canc
 
 def _too_late(state: RetryCallState) -> bool:
     return anyio.current_time() + state.upcoming_sleep >= anyio.current_effective_deadline()
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    # Reading the root certificates takes 25 ms, so the clients of a process share them.
+    return httpx.create_ssl_context()
 
 
 def _close(loop: BackgroundLoop, http: httpx.AsyncClient) -> None:
