@@ -52,7 +52,8 @@ def find_sections(text: str, markup: str) -> list[Section]:
 def _markdown_sections(text: str) -> list[Section]:
     written = text.split("\n")
     lines = [0, *accumulate(len(line) + 1 for line in written)]
-    tokens = _open_parser().parse(text)
+    # To the parser a carriage return ends a line; as a space it keeps lines and offsets as they are here.
+    tokens = _open_parser().parse(text.replace("\r", " "))
     blocks = [min(lines[token.map[0]], len(text)) for token in tokens if token.level == 0 and token.map]
     starts = [(0, 0, ()), *_heading_starts(tokens, written, lines, len(text))]
     ends = [start for start, _, _ in starts[1:]] + [len(text)]

@@ -25,6 +25,7 @@ MAX_CHARACTERS = 16_000
 
 _LINE_START = re.compile(r"\n+(?=[^\n])")
 _WORD_START = re.compile(r"\s+(?=\S)")
+_NOT_SPACE = re.compile(r"\S")
 
 
 class SectionSplitter(TextSplitter):
@@ -70,46 +71,57 @@ class SectionSplitter(TextSplitter):
 
     def _cut(self, text: str, section: Section) -> Iterator[tuple[int, int]]:
         """Yield the spans of a section's chunks, white space taken off both ends."""
-        tokens = map_tokens(text[section.start : section.end])
-        places = _cutting_places(text, section)
-        start, end = section.start, section.start
-        while end < section.end:
-            end = section.start + self._next_cut(start - section.start, tokens, places)
-            piece = text[start:end]
-            if kept := piece.strip():
-                first = start + piece.index(kept)
-                yield first, first + len(kept)
-            start = max(self._overlap_start(start, end, section, tokens, places), start + 1)
+        piece = text[section.start : section.end]
+        tokens = map_tokens(piece)
+        places = _cutting_places(piece, section)
+        start = end = 0
+        while rest := _NOT_SPACE.search(piece, end):
+            cut = self._fit(piece, start, self._next_cut(start, rest.start(), tokens, places))
+            if cut <= rest.start():
+                # The overlap leaves no room for anything new.
+                start = rest.start()
+                continue
+            kept = piece[start:cut].strip()
+            first = section.start + piece.index(kept, start)
+            yield first, first + len(kept)
+            start, end = self._overlap_start(start, cut, tokens, places), cut
 
-    def _next_cut(self, start: int, tokens: TokenMap, places: Sequence[Sequence[int]]) -> int:
-        """Return the best place to end a chunk that starts at ``start``, both relative to the section."""
-        limit = max(min(tokens.reach(start, self._chunk_size), start + MAX_CHARACTERS), start + 1)
+    def _next_cut(self, start: int, new: int, tokens: TokenMap, places: Sequence[Sequence[int]]) -> int:
+        """Return the best place to end a chunk that starts at ``start`` and must reach beyond ``new``."""
+        limit = max(min(tokens.reach(start, self._chunk_size), start + MAX_CHARACTERS), new + 1)
         if limit >= tokens.length:
             return tokens.length
         # A better kind of place may leave a shorter chunk behind.
         for kind, fill in zip(places, (0.25, 0.3, 0.5, 0.5), strict=True):
             place = bisect_right(kind, limit) - 1
-            if place >= 0 and tokens.count(start, kind[place]) >= fill * self._chunk_size:
+            if place >= 0 and kind[place] > new and tokens.count(start, kind[place]) >= fill * self._chunk_size:
                 return kind[place]
         return limit
 
-    def _overlap_start(
-        self, start: int, end: int, section: Section, tokens: TokenMap, places: Sequence[Sequence[int]]
-    ) -> int:
+    def _fit(self, piece: str, start: int, cut: int) -> int:
+        """Return the cut, or an earlier one where a word that was cut through has more tokens than the whole."""
+        if _is_between_words(piece, start) and _is_between_words(piece, cut):
+            return cut
+        return start + max(map_tokens(piece[start:cut]).reach(0, self._chunk_size), 1)
+
+    def _overlap_start(self, start: int, cut: int, tokens: TokenMap, places: Sequence[Sequence[int]]) -> int:
         """Return where the next chunk starts: at a sentence or line at most the overlap before the cut."""
         # Between two blocks nothing is cut through, so there is nothing to repeat.
-        if end >= section.end or self._chunk_overlap == 0 or end - section.start in places[0]:
-            return end
-        earliest = max(tokens.back(end - section.start, self._chunk_overlap), start - section.start + 1)
+        if self._chunk_overlap == 0 or cut in places[0]:
+            return cut
+        earliest = max(tokens.back(cut, self._chunk_overlap), start + 1)
         sentences = places[2]
         place = bisect_right(sentences, earliest - 1)
-        found = section.start + sentences[place] if place < len(sentences) else end
-        return min(found, end)
+        return min(sentences[place], cut) if place < len(sentences) else cut
 
 
-def _cutting_places(text: str, section: Section) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Return where a section may be cut, best kind first: blocks, lines, sentences, words; relative to it."""
-    piece = text[section.start : section.end]
+def _is_between_words(piece: str, place: int) -> bool:
+    """Return whether the tokenizer, too, sees a word's end there; it takes other white space for control characters."""
+    return place in {0, len(piece)} or piece[place - 1] in " \t\n\r" or piece[place] in " \t\n\r"
+
+
+def _cutting_places(piece: str, section: Section) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Return where a section's text may be cut, best kind first: blocks, lines, sentences, words."""
     blocks = [block - section.start for block in section.blocks if block > section.body]
     if not section.blocks:
         blocks = [match.end() for match in re.finditer(r"\n[ \t]*\n+", piece)]
