@@ -171,9 +171,13 @@ def _splitter(settings: Settings) -> Callable[[Document], Iterable[Document]]:
 
 
 def _build_retriever(settings: Settings, embeddings: EmbeddingModel) -> BaseRetriever:
+    from rag_chain.models.building import build_reranker
     from rag_chain.retrieval.dense import DenseRetriever
+    from rag_chain.retrieval.reranked import RerankedRetriever
     from rag_chain.store.collection import open_store
     from rag_chain.store.vectorstore import ChunkIndex
 
     index = ChunkIndex(partial(open_store, settings), make_fingerprint(settings, embeddings), embeddings)
-    return DenseRetriever(embeddings=embeddings, index=index, k=settings.top_k)
+    dense = DenseRetriever(embeddings=embeddings, index=index, k=settings.top_k)
+    reranker = build_reranker(settings)
+    return RerankedRetriever(retriever=dense, reranker=reranker, k=settings.top_k) if reranker else dense

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 _END = re.compile(
     r"(?:[.!?…]+[\"'”’)\]*_`]*\s+(?=[\"'“‘(\[*_`#>-]*[^\W_a-z])|[。！？]+[”’」』）]*\s*)|\n\s*\n\s*|\n(?=\s*(?:[-*+|#>]|\d+[.)])\s?)"
 )
+# An item's number, too, is no sentence.
 _ABBREVIATION = re.compile(
-    r"\b(?:[A-Z]|e\.g|i\.e|etc|vs|cf|al|approx|Fig|No|Nr|Mr|Mrs|Ms|Dr|Prof|St|Inc|Ltd|Co|Jr)\.\s+$"
+    r"(?:\b(?:[A-Z]|e\.g|i\.e|etc|vs|cf|al|approx|Fig|No|Nr|Mr|Mrs|Ms|Dr|Prof|St|Inc|Ltd|Co|Jr)"
+    r"|(?m:^)[ \t]*\d{1,3})\.\s+\Z"
 )
 
 

@@ -75,7 +75,9 @@ class Settings(BaseSettings):
         ("accounts/fireworks/models/glm-5p3-flash",),
         description="Chat models to try, in order, when the first is not served or too busy; comma-separated.",
     )
-    rerank_model: str | None = Field(None, description="Rerank model, e.g. fireworks/qwen3-reranker-8b.")
+    rerank_model: str | None = Field(
+        None, description="Rerank model over the nearest 30 chunks, e.g. fireworks/qwen3-reranker-8b."
+    )
     max_answer_tokens: int = Field(2048, gt=0, description="Most tokens that the chat model may generate.")
     top_k: int = Field(5, gt=0, le=100, description="Number of sources given to the chat model.")
     chunk_tokens: int | None = Field(

@@ -232,7 +232,7 @@ def test_the_retriever_is_a_langchain_retriever(online: Settings, folder: Path) 
     """It returns documents, nearest first, with their cosine."""
     ingest(folder, online)
     found = build_retriever(online.with_changes(top_k=2)).invoke(QUESTION)
-    assert [document.metadata["source"] for document in found][0] == "guide/storage.md"
+    assert found[0].metadata["source"] == "guide/storage.md"
     assert found[0].metadata["score"] >= found[1].metadata["score"]
     assert found[0].page_content.startswith("## Where rows live")
 

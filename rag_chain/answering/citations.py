@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 SUPPORT = 0.6
 
 _MARK = re.compile(r"\s*\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+_MARKS_AFTER_STOP = re.compile(
+    r"([.!?…。！？][.!?…。！？\"'”’)*_`」』）]*)"
+    # In the same paragraph, or alone on a line below it.
+    r"((?:[^\S\n]*(?:\n[^\S\n]*)?\[\d[\d\s,]*\])+|(?:\s*\[\d[\d\s,]*\])+(?=[^\S\n]*$))",
+    re.MULTILINE,
+)
+_LIST_MARK = re.compile(r"\s*(?:[-*+•]\s+)?(?:\d{1,3}[.)]\s+)?")
 _NUMBER = re.compile(r"\d")
 
 
@@ -51,11 +58,11 @@ def split_claims(answer: str) -> Iterator[Claim]:
     A sentence without a content word, such as "Yes.", claims nothing and is left out.
     """
     # A mark after the full stop belongs to the sentence before it.
-    moved = re.sub(r"([.!?。！？])((?:\s*\[\d[\d\s,]*\])+)", r"\2\1", answer)
+    moved = _MARKS_AFTER_STOP.sub(lambda found: f" {' '.join(found[2].split())}{found[1]}", answer)
     for start, end in split_sentences(moved):
         sentence = moved[start:end]
         numbers = [int(n) for mark in _MARK.findall(sentence) for n in mark.split(",")]
-        text = _MARK.sub("", sentence).strip().lstrip("-*• ").strip()
+        text = _LIST_MARK.sub("", _MARK.sub("", sentence), count=1).strip()
         if content_words(text):
             yield Claim(text, tuple(dict.fromkeys(numbers)))
 

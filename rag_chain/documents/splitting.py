@@ -110,6 +110,8 @@ class SectionSplitter(TextSplitter):
         if self._chunk_overlap == 0 or cut in places[0]:
             return cut
         earliest = max(tokens.back(cut, self._chunk_overlap), start + 1)
+        # One character, such as a Korean syllable, can be several tokens.
+        earliest += tokens.count(earliest, cut) > self._chunk_overlap
         sentences = places[2]
         place = bisect_right(sentences, earliest - 1)
         return min(sentences[place], cut) if place < len(sentences) else cut

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from rag_chain.errors import SettingsError
 from rag_chain.models.prices import embedding_dollars
 from rag_chain.settings import FIREWORKS_EMBEDDING_MODEL
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from rag_chain.models.embedding import EmbeddingModel
     from rag_chain.models.fireworks.client import FireworksClient
+    from rag_chain.models.reranking import Reranker
     from rag_chain.settings import Settings
 
 # Chat waits for a person, who would rather hear of it; an ingest would rather get there.
@@ -71,3 +73,17 @@ def price_embedding(settings: Settings, tokens: int) -> float | None:
     if settings.resolved_provider == "local":
         return 0.0
     return embedding_dollars(settings.embedding_model, tokens)
+
+
+def build_reranker(settings: Settings) -> Reranker | None:
+    """Return the rerank model that the settings name, or None when they name none.
+
+    Raises :class:`~rag_chain.errors.SettingsError` for the local provider, which has none.
+    """
+    if settings.rerank_model is None:
+        return None
+    if settings.resolved_provider == "local":
+        raise SettingsError("RAG_RERANK_MODEL needs Fireworks: set FIREWORKS_API_KEY, or unset RAG_RERANK_MODEL")
+    from rag_chain.models.fireworks.rerank import FireworksReranker
+
+    return FireworksReranker(_open_client(settings, CHAT_ATTEMPTS), settings.rerank_model)

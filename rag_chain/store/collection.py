@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import weakref
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from rag_chain.errors import EmptyStoreError, FingerprintError, StoreError
 from rag_chain.store.connection import Address, abandon_client, close_client, open_client, store_errors, write_lock
 from rag_chain.store.filters import quote
 from rag_chain.store.rows import build_row
-from rag_chain.store.schema import DENSE, build_indexes, build_schema, supports_bm25
+from rag_chain.store.schema import DENSE, build_indexes, build_schema, understands_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -179,8 +180,13 @@ class Store:
         with self._errors("asking for the version"):
             return str(self.client.get_server_version())
 
+    @cached_property
+    def understands_text(self) -> bool:
+        """Whether this Milvus computes BM25 itself and matches patterns other than prefixes."""
+        return understands_text(self.version())
+
     def _create_generation(self, fingerprint: Fingerprint, dimensions: int) -> str:
-        with_bm25 = supports_bm25(self.version())
+        with_bm25 = self.understands_text
         generation = f"{self.name}__{self._last_generation() + 1}"
         with self._lock, self._errors("creating the collection"):
             self.client.create_collection(

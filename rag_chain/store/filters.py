@@ -30,15 +30,16 @@ def quote(text: str) -> str:
     return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
 
 
-def build_expression(conditions: Filter) -> str:
+def build_expression(conditions: Filter, *, prefixes_only: bool = False) -> str:
     """Return the Milvus expression for a filter: every condition in parentheses, joined by ``and``.
 
     ``{"source": "faq/*", "language": ["en", "de"], "page": 3}``: ``source`` and ``title`` and
     ``heading`` take ``*`` and ``?``; a list means any of its values; an empty list matches
     nothing. Wildcards select slightly more than they should where a name holds ``_``, ``%`` or a
-    backslash (Lite and servers do not agree on an escape for them), see :func:`matches`.
+    backslash (Lite and servers do not agree on an escape for them), see :func:`matches`; much more
+    with ``prefixes_only``, for servers that know no other patterns.
     """
-    return " and ".join(f"({_condition(name, value)})" for name, value in conditions.items())
+    return " and ".join(f"({_condition(name, value, prefixes_only)})" for name, value in conditions.items())
 
 
 def matches(conditions: Filter, metadata: Mapping[str, object]) -> bool:
@@ -59,18 +60,23 @@ def _has_wildcard(name: str, value: object) -> bool:
     return name in {"source", "title", "heading"} and isinstance(value, str) and bool(_WILDCARD.search(value))
 
 
-def _condition(name: str, value: Scalar | Sequence[Scalar]) -> str:
+def _condition(name: str, value: Scalar | Sequence[Scalar], prefixes_only: bool) -> str:
     if not _NAME.fullmatch(name):
         raise SettingsError(f"filter: {name!r} is not the name of a metadata field")
     if isinstance(value, str) and _has_wildcard(name, value):
-        pattern = re.sub(r"[%_?\\]", "_", value).replace("*", "%")
-        return f"{name} like {quote(pattern)}"
+        return f"{name} like {quote(_like(value, prefixes_only))}"
     if isinstance(value, (str, int, float)):
         return _equals_any(name, [value])
     if isinstance(value, (list, tuple, set, frozenset)):
         # An empty choice must fail closed, not open.
         return _equals_any(name, value) if value else NOTHING
     raise SettingsError(f"filter: {name} must be a text, a number, or a list of them")
+
+
+def _like(wildcards: str, prefixes_only: bool) -> str:
+    if prefixes_only:
+        return re.split(r"[%_?*\\]", wildcards, maxsplit=1)[0] + "%"
+    return re.sub(r"[%_?\\]", "_", wildcards).replace("*", "%")
 
 
 def _equals_any(name: str, values: Iterable[object]) -> str:

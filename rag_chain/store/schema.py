@@ -67,8 +67,8 @@ def build_indexes(client: MilvusClient, *, with_bm25: bool) -> IndexParams:
     return indexes
 
 
-def supports_bm25(server_version: str) -> bool:
-    """Return whether a Milvus of this version computes BM25 itself: Lite 3, servers from 2.5."""
+def understands_text(server_version: str) -> bool:
+    """Return whether a Milvus of this version computes BM25 and matches any pattern: Lite 3, servers from 2.5."""
     numbers = server_version.rsplit("-", 1)[-1] if "lite" in server_version else server_version.lstrip("v")
     major, minor = (int("".join(c for c in part if c.isdigit()) or 0) for part in (numbers + ".0").split(".")[:2])
     return (major, minor) >= (2, 5)

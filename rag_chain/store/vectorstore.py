@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from rag_chain.store.collection import Fingerprint, Store
     from rag_chain.store.filters import Filter
 
-# A wildcard may select a few chunks too many, which are dropped after the search.
-SPARE = 4
+# How much further to look when a filter's wildcards left too little, and the most that Milvus returns.
+FURTHER, MOST_RESULTS = 8, 16_384
 
 
 class ChunkStore(Milvus):
@@ -55,15 +55,18 @@ class ChunkStore(Milvus):
     def nearest(self, vector: list[float], k: int, conditions: Filter | None = None) -> list[tuple[Document, float]]:
         """Return the ``k`` chunks nearest to a unit-length vector with their cosines, best first."""
         conditions = conditions or {}
-        limit = k * SPARE if conditions else k
-        with store_errors("searching"):
-            found = self.similarity_search_with_score_by_vector(
-                vector,
-                k=limit,
-                expr=build_expression(conditions) or None,
-                timeout=self._store.address.timeout,
-            )
-        return [pair for pair in found if matches(conditions, pair[0].metadata)][:k]
+        expression = build_expression(conditions, prefixes_only=not self._store.understands_text)
+        limit = k
+        while True:
+            with store_errors("searching"):
+                found = self.similarity_search_with_score_by_vector(
+                    vector, k=limit, expr=expression or None, timeout=self._store.address.timeout
+                )
+            # Milvus' patterns may select too much; what is dropped is made up for by looking further.
+            kept = [pair for pair in found if matches(conditions, pair[0].metadata)]
+            if len(kept) >= k or len(found) < limit or limit >= MOST_RESULTS:
+                return kept[:k]
+            limit = min(limit * FURTHER, MOST_RESULTS)
 
     async def asimilarity_search_with_score_by_vector(self, *args: Any, **kwargs: Any) -> list[tuple[Document, float]]:
         """Search in a thread."""

@@ -1,4 +1,4 @@
-"""Clients of the loopback server."""
+"""Clients of the loopback server, and the model on this machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rag_chain.models.fireworks.client import FireworksClient
+from rag_chain.models.local import LocalEmbeddings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,3 +27,9 @@ def connect(fireworks: FireworksServer) -> Connect:
         return FireworksClient(base, key, timeout=timeout, attempts=attempts)
 
     return open_client
+
+
+@pytest.fixture(scope="session")
+def local() -> LocalEmbeddings:
+    """Return the embedding model on this machine, whose weights take a while to read."""
+    return LocalEmbeddings()

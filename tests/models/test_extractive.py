@@ -18,10 +18,11 @@ from rag_chain.models.extractive import (
     quotable,
     read_prompt,
 )
-from rag_chain.models.local import LocalEmbeddings
 
 if TYPE_CHECKING:
     from langchain_core.prompt_values import PromptValue
+
+    from rag_chain.models.local import LocalEmbeddings
 
 STORAGE = (
     "# Storage\n\nMilvus keeps inserted rows in object storage such as MinIO or S3. Metadata is kept in etcd.\n\n"
@@ -33,8 +34,8 @@ QUESTION = "Where does Milvus keep inserted rows?"
 
 
 @pytest.fixture(scope="module")
-def model() -> ExtractiveChatModel:
-    return ExtractiveChatModel(embeddings=LocalEmbeddings())
+def model(local: LocalEmbeddings) -> ExtractiveChatModel:
+    return ExtractiveChatModel(embeddings=local)
 
 
 def prompt(*texts: str, question: str = QUESTION) -> PromptValue:

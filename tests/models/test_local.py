@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,6 @@ TEXTS = [
     "",
     "tides 潮汐 🌊",
 ]
-
-
-@pytest.fixture(scope="module")
-def local() -> LocalEmbeddings:
-    """Return the model that comes with the package's extra."""
-    return LocalEmbeddings()
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +89,12 @@ def test_batches_are_taken_one_by_one(local: LocalEmbeddings) -> None:
     assert taken == [0, 1]
 
 
-def test_usage_is_counted() -> None:
-    """Texts and tokens are counted, and there are no requests."""
-    local = LocalEmbeddings()
+def test_usage_is_counted(local: LocalEmbeddings) -> None:
+    """Texts and their tokens, with the two that mark each text's ends, are counted; there are no requests."""
+    before = replace(local.usage)
     local.embed_documents(["bears and tides", "data"])
-    assert (local.usage.requests, local.usage.texts, local.usage.tokens) == (0, 2, 3 + 2 + 1 + 2)
+    assert local.usage.requests == 0
+    assert (local.usage.texts - before.texts, local.usage.tokens - before.tokens) == (2, 3 + 2 + 1 + 2)
 
 
 def test_a_text_that_is_no_unicode_is_refused(local: LocalEmbeddings) -> None:

@@ -16,7 +16,7 @@ from rag_chain.models.embedding import EmbeddingModel, EmbeddingUsage, unit_vect
 from rag_chain.models.fireworks.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Reversible, Sequence
     from concurrent.futures import Future
 
     from rag_chain.models.embedding import Vectors
@@ -97,8 +97,7 @@ class FireworksEmbeddings(EmbeddingModel):
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:
-                future.cancel()
+            _cancel(waiting)
 
     def embed_query(self, text: str) -> list[float]:
         """Return the unit-length vector of a question."""
@@ -119,8 +118,7 @@ class FireworksEmbeddings(EmbeddingModel):
         try:
             arrays = [await asyncio.wrap_future(future) for future in futures]
         finally:
-            for future in futures:
-                future.cancel()
+            _cancel(futures)
         return [vector for vectors in arrays for vector in vectors.tolist()]
 
     async def _embed(self, texts: Sequence[str], prefix: str) -> Vectors:
@@ -155,6 +153,12 @@ class FireworksEmbeddings(EmbeddingModel):
         self.usage.texts += expected
         self.usage.tokens += _billed_tokens(reply)
         return vectors
+
+
+def _cancel(futures: Reversible[Future[Vectors]]) -> None:
+    # The last first: a slot that one frees must not go to another that is about to be cancelled.
+    for future in reversed(futures):
+        future.cancel()
 
 
 def read_vectors(reply: Any, expected: int) -> Vectors:

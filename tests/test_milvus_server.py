@@ -1,0 +1,119 @@
+"""The same flow against a real Milvus server: `pytest -m server`.
+
+``MILVUS_TEST_URI`` names a running server; without it the ``milvus`` wheel (2.3.5, Linux x86_64) is
+started. It listens on all addresses, so run it in a network namespace of its own:
+``unshare -rn bash -c 'ip link set lo up; pytest -m server'``.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rag_chain import Settings, build_chain, build_retriever, ingest
+from rag_chain.cli import main
+from rag_chain.errors import FingerprintError, StoreUnreachableError
+from rag_chain.store.collection import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.server
+QUESTION = "Where do rows live?"
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Milvus server."""
+    if given := os.environ.get("MILVUS_TEST_URI"):
+        yield given
+        return
+    milvus = pytest.importorskip("milvus", reason="no Milvus server: set MILVUS_TEST_URI or pip install milvus==2.3.5")
+    server = milvus.MilvusServer(milvus.MilvusServerConfig(data_dir=str(tmp_path_factory.mktemp("milvus"))))
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{server.listen_port}"
+    finally:
+        server.server_proc.kill()
+        server.server_proc.wait()
+
+
+@pytest.fixture
+def remote(uri: str, online: Settings) -> Iterator[Settings]:
+    """Settings with a collection of this test's own on the server."""
+    settings = online.with_changes(milvus_uri=uri, collection=f"test_{uuid.uuid4().hex}")
+    yield settings
+    with open_store(settings) as store:
+        generations = [name for name in store.client.list_collections() if name.startswith(settings.collection)]
+        if store.exists():
+            store.client.drop_alias(settings.collection)
+        for name in generations:
+            store.client.drop_collection(name)
+
+
+def test_documents_go_in_and_answers_come_out(remote: Settings, folder: Path) -> None:
+    """Ingest and ask, with a cited and grounded answer."""
+    report = ingest(folder, remote)
+    assert (len(report.added), report.chunks_total) == (3, 4)
+    answer = build_chain(remote).invoke(QUESTION)
+    assert answer["sources"][0]["heading"] == "Storage > Where rows live"
+    assert answer["grounded"]
+
+
+def test_a_second_ingest_changes_nothing(remote: Settings, folder: Path) -> None:
+    """No chunk twice: a server keeps both of two rows with one key, unless they are upserted."""
+    ingest(folder, remote)
+    report = ingest(folder, remote)
+    assert (len(report.unchanged), report.chunks_embedded, report.chunks_total) == (3, 0, 4)
+
+
+def test_changed_and_removed_documents(remote: Settings, folder: Path) -> None:
+    """Their old chunks are gone, and only theirs."""
+    ingest(folder, remote)
+    (folder / "bears.txt").write_text("Polar bears swim far.\n", "utf-8")
+    (folder / "tides.html").unlink()
+    report = ingest(folder, remote)
+    assert (report.changed, report.removed, report.chunks_total) == (["bears.txt"], ["tides.html"], 3)
+    found = build_retriever(remote.with_changes(top_k=10)).invoke("Which bears swim?")
+    assert found[0].page_content == "Polar bears swim far."
+    assert {document.metadata["source"] for document in found} == {"bears.txt", "guide/storage.md"}
+
+
+def test_a_filter_narrows_the_sources(remote: Settings, folder: Path) -> None:
+    """Wildcards work there too."""
+    ingest(folder, remote)
+    answer = build_chain(remote).invoke({"question": QUESTION, "filter": {"source": "*.txt"}})
+    assert {source["source"] for source in answer["sources"]} == {"bears.txt"}
+
+
+def test_the_fingerprint_is_kept_there(remote: Settings, folder: Path) -> None:
+    """Another model is refused, and a rebuild takes it over."""
+    ingest(folder, remote)
+    other = remote.with_changes(embedding_dimensions=256)
+    with pytest.raises(FingerprintError, match="--rebuild"):
+        build_chain(other).invoke(QUESTION)
+    ingest(folder, other, rebuild=True)
+    assert build_chain(other).invoke(QUESTION)["grounded"]
+
+
+def test_a_wrong_port_is_one_line(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing listens, the address is named."""
+    host = uri.rpartition(":")[0]
+    with pytest.raises(StoreUnreachableError, match="MILVUS_URI"):
+        open_store(Settings(milvus_uri=f"{host}:9"))
+    assert main(["ask", "x", "--milvus-uri", f"{host}:9"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_metadata_can_be_filtered(remote: Settings, folder: Path) -> None:
+    """Fields that only some documents have are found by their value."""
+    (folder / "deutsch.html").write_text(
+        "<html lang='de'><title>Zeilen</title><p>Zeilen liegen in Segmenten.</p></html>", "utf-8"
+    )
+    ingest(folder, remote)
+    answer = build_chain(remote).invoke({"question": QUESTION, "filter": {"language": ["de", "fr"]}})
+    assert [source["source"] for source in answer["sources"]] == ["deutsch.html"]
