@@ -18,7 +18,7 @@ from langchain_core.runnables import (
 from pydantic import BaseModel, ValidationError
 
 from rag_chain.answering.citations import check_answer
-from rag_chain.answering.prompt import build_prompt, format_context, format_history
+from rag_chain.answering.prompt import build_prompt, defuse, format_context, format_history
 from rag_chain.answering.stopping import StoppableChain
 from rag_chain.answering.types import Answer, Question
 from rag_chain.errors import QuestionError
@@ -112,7 +112,7 @@ def _as_source(number: int, chunk: Document) -> dict[str, Any]:
 def _prompt_variables(asked: dict[str, Any]) -> dict[str, Any]:
     return {
         "context": format_context(asked["sources"]),
-        "question": asked["question"],
+        "question": defuse(asked["question"]),
         "history": format_history(asked["chat_history"]),
     }
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from rag_chain.markup import plain_words
+from rag_chain.documents.blocks import find_headings, parse_blocks
 
 if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
 
@@ -24,16 +22,6 @@ class Section:
     end: int
     headings: tuple[str, ...]
     blocks: tuple[int, ...]
-
-
-@cache
-def _open_parser() -> MarkdownIt:
-    """Return a Markdown parser for block structure only, which is all that cutting needs."""
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark").enable("table")
-    parser.core.ruler.disable(["inline"])
-    return parser
 
 
 def find_sections(text: str, markup: str) -> list[Section]:
@@ -53,7 +41,7 @@ def _markdown_sections(text: str) -> list[Section]:
     written = text.split("\n")
     lines = [0, *accumulate(len(line) + 1 for line in written)]
     # To the parser a carriage return ends a line; as a space it keeps lines and offsets as they are here.
-    tokens = _open_parser().parse(text.replace("\r", " "))
+    tokens = parse_blocks(text.replace("\r", " "))
     blocks = [min(lines[token.map[0]], len(text)) for token in tokens if token.level == 0 and token.map]
     starts = [(0, 0, ()), *_heading_starts(tokens, written, lines, len(text))]
     ends = [start for start, _, _ in starts[1:]] + [len(text)]
@@ -69,11 +57,11 @@ def _heading_starts(
     """Return ``(start, end of the heading line, heading path)`` of every heading that opens a section."""
     path: list[tuple[int, str]] = []
     starts: list[tuple[int, int, tuple[str, ...]]] = []
-    for token, content in pairwise(tokens):
-        if token.type != "heading_open" or token.map is None or not _opens_section(token, written[token.map[0]]):
+    for token, heading in find_headings(tokens):
+        if token.map is None or not _opens_section(token, written[token.map[0]]):
             continue
         depth = int(token.tag[1:])
-        path = [*(entry for entry in path if entry[0] < depth), (depth, plain_words(content.content))]
+        path = [*(entry for entry in path if entry[0] < depth), (depth, heading)]
         first, last = (min(lines[line], length) for line in token.map)
         starts.append((first, last, tuple(words for _, words in path if words)))
     return starts

@@ -131,7 +131,9 @@ def read_prompt(text: str) -> tuple[dict[int, str], str]:
     questions = _QUESTION.findall(text)
     if not questions:
         raise InvalidRequestError("the local answerer needs a prompt with <context> and <question> blocks")
-    return {int(number): _DEFUSED.sub("<", body) for number, body in _SOURCE.findall(text)}, questions[-1]
+    return {int(number): _DEFUSED.sub("<", body) for number, body in _SOURCE.findall(text)}, _DEFUSED.sub(
+        "<", questions[-1]
+    )
 
 
 def quotable(source: str) -> Iterator[str]:

@@ -51,7 +51,7 @@ def test_a_quotation_is_verbatim_in_any_dress(claim: str) -> None:
 def test_a_paraphrase_is_supported_by_one_sentence() -> None:
     """A sentence with most of the claim's words stands behind it, and is the quote."""
     (citation,) = check_answer("The ocean is pulled by the moon, which makes a spring tide [2].", SOURCES)["citations"]
-    assert (citation["verdict"], citation["quote"]) == ("supported", TIDES.split(". ")[0] + ".")
+    assert (citation["verdict"], citation["quote"]) == ("supported", TIDES[: TIDES.index(".") + 1])
 
 
 @pytest.mark.parametrize(
@@ -194,5 +194,7 @@ def test_any_sentence_of_a_source_is_verbatim(written: list[str], between: str, 
 @given(st.text(max_size=120), st.text(max_size=120))
 def test_any_answer_can_be_checked(answer: str, text: str) -> None:
     """No text is too odd, and what is quoted always stands in the source."""
-    for citation in check_answer(answer + " [1] [2].", [{"number": 1, "text": text, "start": 0}])["citations"]:
-        assert citation["quote"] == text[citation["start"] : citation["end"]] or citation["number"] != 1
+    checked = check_answer(answer + " [1].", [{"number": 1, "text": text, "start": 0}])
+    for citation in checked["citations"]:
+        if citation["number"] == 1:
+            assert citation["quote"] == text[citation["start"] : citation["end"]]

@@ -522,3 +522,14 @@ def test_the_loaders_are_imported_by_their_names() -> None:
     """The classes can be used by themselves, as any LangChain loader."""
     module = importlib.import_module("rag_chain.documents.loading.markdown")
     assert module.MarkdownLoader is find_loader(".md")
+
+
+def test_a_list_of_links_to_sections_is_a_table_of_contents(tmp_path: Path) -> None:
+    """It is left out without a heading that says so; other lists, and a single link, stay."""
+    path = tmp_path / "page.md"
+    path.write_text(
+        "# Page\n\nIntro:\n\n- [One](#one)\n- [Two](#two)\n\n## One\n\n- [only](#two)\n\n## Two\n\n- [a](#one)\n- b\n",
+        "utf-8",
+    )
+    text = find_loader(".md")(path).load()[0].page_content
+    assert text == "# Page\n\nIntro:\n\n## One\n\n- [only](#two)\n\n## Two\n\n- [a](#one)\n- b"

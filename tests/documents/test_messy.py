@@ -23,7 +23,6 @@ NOT_YET = {
     "pdf/noembed-eucjp.pdf": "pypdf has no table for EUC-JP fonts",
     "pdf/vertical.pdf": "pypdf does not know the font's encoding",
     "pdf/Pages-tree-refs.pdf": "pypdf refuses a loop in the page tree",
-    "pdf/empty_protected.pdf": "AES needs the package cryptography",
     "html/big-preamble.html": "the phrase stands in the title only, and the page has a heading",
 }
 

@@ -63,4 +63,4 @@ class FileLoader(BaseLoader):
 
 def one_line(text: object, limit: int = 300) -> str:
     """Return a title or a vendor's message as one clean line."""
-    return " ".join(clean_text(str(text)).split())[:limit]
+    return " ".join(clean_text(str(text)).split())[:limit].rstrip()

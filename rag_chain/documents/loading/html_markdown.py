@@ -7,8 +7,8 @@ from typing import Any
 from bs4 import Tag
 from markdownify import ATX, MarkdownConverter
 
+from rag_chain.documents.blocks import lines_outside_fences
 from rag_chain.documents.loading.decoding import clean_text
-from rag_chain.documents.loading.headings import outside_fences
 
 # Marks of emphasis and addresses of links would stand between the words that a question asks for.
 _UNMARKED = ["a", "b", "strong", "i", "em", "s", "del", "img", "video"]
@@ -79,7 +79,7 @@ def _tidy(text: str) -> str:
     """Collapse spaces and blank lines outside of code; indents stay in lists only, lest they mean code."""
     lines = [line.rstrip() for line in text.split("\n")]
     in_list = False
-    for number in outside_fences(lines):
+    for number in lines_outside_fences(text):
         words = _GAPS.sub(" ", lines[number].lstrip())
         indent = len(lines[number]) - len(lines[number].lstrip())
         if words and not indent:

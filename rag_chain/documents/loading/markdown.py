@@ -4,10 +4,11 @@ import re
 from bisect import bisect
 from collections.abc import Iterator
 
+from rag_chain.documents.blocks import lines_outside_fences
 from rag_chain.documents.loading.decoding import decode
 from rag_chain.documents.loading.file_loader import Extract, FileLoader
 from rag_chain.documents.loading.front_matter import split_front_matter
-from rag_chain.documents.loading.headings import find_headings, first_heading, outside_fences
+from rag_chain.documents.loading.headings import first_heading, has_headings
 from rag_chain.markup import plain_words
 
 _TOKEN = re.compile(
@@ -37,7 +38,7 @@ class MarkdownLoader(FileLoader):
         return Extract(
             text,
             title=fields.get("title") or first_heading(text),
-            markup="markdown" if any(find_headings(text)) else "plain",
+            markup="markdown" if has_headings(text) else "plain",
             language=fields.get("lang") or fields.get("language"),
         )
 
@@ -102,14 +103,21 @@ def _widen(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _drop_contents(text: str) -> str:
-    """Leave out ``[TOC]`` marks, and lists of links to sections under a heading that says so."""
+    """Leave out ``[TOC]`` marks and lists of nothing but links to sections, with the heading that says so."""
     lines = text.split("\n")
     dropped: set[int] = set()
-    for number in outside_fences(lines):
-        if _CONTENTS_MARK.fullmatch(lines[number]):
+    in_list = False
+    for number in lines_outside_fences(text):
+        line = lines[number]
+        item = _LIST_ITEM.fullmatch(line)
+        if _CONTENTS_MARK.fullmatch(line):
             dropped.add(number)
-        elif _CONTENTS_HEADING.match(lines[number]) and _says_contents(lines[number]):
+        elif _CONTENTS_HEADING.match(line) and _says_contents(line):
             dropped |= _lines_of_contents(lines, number)
+        # From its first item only: a long list that is none must not be gone through for each item.
+        elif item and not in_list and number not in dropped:
+            dropped |= _lines_of_contents(lines, number - 1, least=2) - {number - 1}
+        in_list = item is not None if line.strip() else in_list
     return "\n".join(line for number, line in enumerate(lines) if number not in dropped)
 
 
@@ -117,8 +125,8 @@ def _says_contents(line: str) -> bool:
     return plain_words(line.strip(" #*\t")).rstrip(":").lower() in {"table of contents", "contents", "toc"}
 
 
-def _lines_of_contents(lines: list[str], heading: int) -> set[int]:
-    """Return the lines of the heading and its list, when the list has nothing but links to sections."""
+def _lines_of_contents(lines: list[str], heading: int, least: int = 1) -> set[int]:
+    """Return the lines of the heading and its list, when that has ``least`` items, all of them links to sections."""
     items = 0
     end = heading + 1
     while end < len(lines) and (not lines[end].strip() or (item := _LIST_ITEM.fullmatch(lines[end]))):
@@ -127,4 +135,4 @@ def _lines_of_contents(lines: list[str], heading: int) -> set[int]:
                 return set()
             items += 1
         end += 1
-    return set(range(heading, end)) if items else set()
+    return set(range(heading, end)) if items >= least else set()
