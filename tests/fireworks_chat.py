@@ -9,9 +9,7 @@ from typing import Any
 from tests.fireworks_replies import Reply, count_tokens, encode
 
 # A line that starts with [1], or with a tag that has the number as an attribute.
-SOURCE = re.compile(
-    r"""^[ \t]*(?:\[(\d+)\]|<\w+\b[^>\n]*?=["']?(\d+)["']?(?=[\s/>])[^>\n]*>)\s*""", re.MULTILINE
-)
+SOURCE = re.compile(r"""^[ \t]*(?:\[(\d+)\]|<\w+\b[^>\n]*?=["']?(\d+)["']?(?=[\s/>])[^>\n]*>)\s*""", re.MULTILINE)
 END_OF_SOURCE = re.compile(r"</|\n\s*\n|\n[ \t]*\[\d+\]")
 
 
@@ -92,9 +90,7 @@ class Generation:
     def _text(self, kind: str) -> str:
         return "".join(token for its_kind, token in self.tokens if its_kind == kind)
 
-    def _event(
-        self, delta: dict[str, str], finish: str | None = None, usage: dict[str, int] | None = None
-    ) -> bytes:
+    def _event(self, delta: dict[str, str], finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         return write_event(self._body("chat.completion.chunk", [choice], usage))
 

@@ -82,9 +82,7 @@ class EndpointHandler(WireHandler):
         except ValueError:
             body = {}
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(
-            self.path.partition("?")[0], body if isinstance(body, dict) else {}, headers, started
-        )
+        request = Request(self.path.partition("?")[0], body if isinstance(body, dict) else {}, headers, started)
         self.api.requests.append(request)
         return request
 
@@ -144,9 +142,7 @@ class EndpointHandler(WireHandler):
         answer = self.api.answer if isinstance(self.api.answer, str) else self.api.answer(request.body)
         generation = generate(request.body, answer, self.api.reasoning)
         if request.body.get("stream"):
-            return _Stream(
-                generation, next((fault for fault in faults if isinstance(fault, StreamFault)), None)
-            )
+            return _Stream(generation, next((fault for fault in faults if isinstance(fault, StreamFault)), None))
         self.pause(self.api.token_delay * len(generation.tokens))
         request.sent = len(generation.tokens)
         return generation.reply()

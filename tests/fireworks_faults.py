@@ -240,7 +240,5 @@ class Faults:
 
 def _checked(endpoint: Endpoint, fault: Fault) -> Endpoint:
     if endpoint not in fault.endpoints:
-        raise ValueError(
-            f"{type(fault).__name__} is a fault of {', '.join(fault.endpoints)}, not of {endpoint}"
-        )
+        raise ValueError(f"{type(fault).__name__} is a fault of {', '.join(fault.endpoints)}, not of {endpoint}")
     return endpoint

@@ -114,9 +114,7 @@ def embedding_inputs(body: Mapping[str, Any]) -> list[str]:
     if len(texts) > MOST_INPUTS:
         raise RefusedError(400, f"'input' must have {MOST_INPUTS} items or less, not {len(texts)}.")
     if (longest := max(map(count_tokens, texts))) > MOST_WORDS:
-        raise RefusedError(
-            400, f"The prompt is too long: {longest}, model maximum context length: {MOST_WORDS}"
-        )
+        raise RefusedError(400, f"The prompt is too long: {longest}, model maximum context length: {MOST_WORDS}")
     return texts
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -256,3 +258,33 @@ def test_python_m_is_the_same_program() -> None:
     """`python -m rag_chain` answers too."""
     done = subprocess.run([sys.executable, "-m", "rag_chain", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("rag-chain ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_ingest_is_whole(
+    kind: signal.Signals, provider: FireworksServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C and a polite kill end in one line; the same command afterwards completes what is missing."""
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(200):
+        (many / f"{number}.md").write_text(f"# Page {number}\n\nThis page is about number {number}.\n", "utf-8")
+    provider.latency = 0.5
+    provider.concurrency = 1
+    command = [sys.executable, "-m", "rag_chain", "ingest", str(many)]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+    ) as process:
+        deadline = time.monotonic() + 30
+        while len(provider.embedding_requests) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(kind)
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (130, "")
+    assert errors == "rag-chain: interrupted; what was done is kept\n"
+    provider.latency = 0.0
+    assert main(["ingest", str(many), "--json"]) == 0
+    report = read_json(capsys)
+    assert report["documents"]["added"] + report["documents"]["unchanged"] == 200
+    assert report["chunks"]["total"] == 200

@@ -67,7 +67,8 @@ def print_report(report: IngestReport, *, planned: bool = False) -> None:
     price = "" if not report.dollars else f", ${report.dollars:.4f}"
     print(f"{'would be: ' if planned else ''}documents: {', '.join(parts)}")
     print(f"chunks: {report.chunks_embedded} to embed" if planned else _chunks(report), end="")
-    print(f"; {report.tokens:,} tokens in {report.requests} requests{price}; {report.seconds:.1f} s")
+    requests = f" in {report.requests} requests" if report.requests else ""
+    print(f"; {report.tokens:,} tokens{requests}{price}; {report.seconds:.1f} s")
 
 
 def _chunks(report: IngestReport) -> str:
