@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 REACH_SECONDS = 5.0
+# For a server that accepts and then says nothing, or is no Milvus.
+CONNECT_SECONDS = 8.0
 
 _lite_users: Counter[str] = Counter()
 _lite_locks: dict[str, threading.RLock] = {}
@@ -63,7 +65,7 @@ def open_client(address: Address) -> MilvusClient:
     if not address.is_lite:
         _reach(address.uri)
         with store_errors(f"connecting to {address.uri}", unreachable=True):
-            return pymilvus.MilvusClient(**address.arguments, timeout=address.timeout)
+            return pymilvus.MilvusClient(**address.arguments, timeout=min(address.timeout, CONNECT_SECONDS))
     Path(address.uri).parent.mkdir(parents=True, exist_ok=True)
     with _registry:
         client = _open_lite(address)
