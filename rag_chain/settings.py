@@ -161,7 +161,7 @@ def hidden_from_vendors(*names: str) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in []:
+        for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update({name: before[name] for name in names if name in before})
 

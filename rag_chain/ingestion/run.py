@@ -40,7 +40,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an ingest is; ``total`` and ``documents`` count documents."""
+    """How far an ingest is: ``documents`` of ``total`` are embedded, in so many chunks and tokens."""
 
     documents: int
     total: int
@@ -138,8 +138,9 @@ class _Writer:
 
     def progress(self, total: int, tokens: int) -> Progress:
         """Return how far the run is."""
-        done = len(self._report.added) + len(self._report.changed) + len(self._report.refused)
-        return Progress(min(done, total), total, self._report.chunks_embedded, tokens)
+        written = len(self._report.added) + len(self._report.changed)
+        embedded = sum(not missing for missing in self._missing.values())
+        return Progress(written + embedded, total, self._report.chunks_embedded, tokens)
 
     def _write(self) -> None:
         self._send(self._rows)

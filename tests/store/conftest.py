@@ -1,0 +1,45 @@
+"""A Milvus Lite of each test's own, closed after it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from rag_chain.store.collection import Store
+from rag_chain.store.connection import Address
+from tests.store.chunks import FINGERPRINT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class OpenStore(Protocol):
+    def __call__(self, name: str = "documents") -> Store: ...
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Address:
+    """A path for Milvus Lite at which there is nothing yet."""
+    return Address(str(tmp_path / "test.db"))
+
+
+@pytest.fixture
+def open_store(address: Address) -> Iterator[OpenStore]:
+    """Open stores at the address; those still open are closed at the end."""
+    with ExitStack() as stack:
+
+        def open_one(name: str = "documents") -> Store:
+            return stack.enter_context(Store(address, name))
+
+        yield open_one
+
+
+@pytest.fixture
+def store(open_store: OpenStore) -> Store:
+    """An empty collection."""
+    store = open_store()
+    store.create(FINGERPRINT, 64)
+    return store

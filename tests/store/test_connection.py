@@ -1,0 +1,267 @@
+"""Connections to Milvus: opened, shared, given back, and honest about why they can't be had."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pymilvus
+import pytest
+
+from rag_chain.errors import RagChainError, SettingsError, StoreError, StoreLockedError, StoreUnreachableError
+from rag_chain.settings import Settings
+from rag_chain.store import collection
+from rag_chain.store.collection import Store
+from rag_chain.store.connection import Address, release_lite, write_lock
+from tests.store.chunks import FINGERPRINT, make_chunks, write
+
+if TYPE_CHECKING:
+    from tests.store.conftest import OpenStore
+
+ROOT = Path(__file__).parents[2]
+
+READ = """
+    from rag_chain.errors import StoreError
+    from rag_chain.settings import Settings
+    from rag_chain.store.collection import open_store
+    try:
+        with open_store(Settings(milvus_uri=sys.argv[1])) as store:
+            store.open_for(None, writing=False)
+            print(json.dumps(sorted(store.catalogue())))
+    except StoreError as error:
+        print(json.dumps([type(error).__name__, str(error)]))
+"""
+
+
+def run_python(code: str, *arguments: str, cwd: Path, **environment: str) -> Any:
+    """Run a script in a process of its own and return the JSON that it prints."""
+    script = cwd / "script.py"
+    script.write_text(f"import json, os, sys\n{textwrap.dedent(code)}", "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def is_free(address: Address) -> bool:
+    """Whether a new Milvus Lite can take the path, as another process would."""
+    from milvus_lite.db import MilvusLite
+    from milvus_lite.exceptions import DataDirLockedError
+
+    try:
+        MilvusLite(address.uri).close()
+    except DataDirLockedError:
+        return False
+    return True
+
+
+def test_a_store_can_be_reopened(store: Store, open_store: OpenStore) -> None:
+    """What was written before closing is there after opening again."""
+    write(store, make_chunks("a.md", "one", "two"))
+    store.close()
+    reopened = open_store()
+    reopened.open_for(FINGERPRINT, writing=True)
+    assert (reopened.count(), list(reopened.catalogue())) == (2, ["a.md"])
+
+
+def test_closing_twice_is_fine(store: Store) -> None:
+    """A connection is given back once."""
+    store.close()
+    store.close()
+
+
+def test_the_last_store_gives_the_path_back(store: Store, open_store: OpenStore, address: Address) -> None:
+    """As long as one store of this process is open the path is taken."""
+    second = open_store("other")
+    store.close()
+    assert not is_free(address)
+    assert not second.exists()
+    second.close()
+    assert is_free(address)
+
+
+def test_a_forgotten_store_gives_the_path_back(address: Address) -> None:
+    """A store that is garbage-collected is closed as well, from a thread of its own."""
+    store = Store(address, "documents")
+    store.__dict__["itself"] = store
+    del store
+    gc.collect()
+    with Store(address, "documents") as other:
+        other.create(FINGERPRINT, 64)
+    for _ in range(1000):
+        if is_free(address):
+            break
+        threading.Event().wait(0.01)
+    assert is_free(address)
+
+
+def test_all_paths_can_be_given_back_at_once(store: Store, address: Address) -> None:
+    """A process that is told to stop closes every path, whoever has it open."""
+    assert not is_free(address)
+    release_lite()
+    assert is_free(address)
+    store.close()
+
+
+def test_two_spellings_are_one_path(tmp_path: Path) -> None:
+    """A path by another way, or through a link, is the same store and not a locked one."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    spellings = ["./test.db", str(tmp_path / "sub" / ".." / "test.db"), "link/test.db"]
+    stores = [collection.open_store(Settings(milvus_uri=uri)) for uri in spellings]
+    stores[0].create(FINGERPRINT, 64)
+    stores[0].close()
+    assert {store.address.uri for store in stores} == {str(tmp_path / "test.db")}
+    assert stores[1].exists()
+    stores[1].close()
+    assert stores[2].exists()
+    stores[2].close()
+
+
+def test_the_folder_is_made(tmp_path: Path) -> None:
+    """Folders above the path need not be there."""
+    with collection.open_store(Settings(milvus_uri=str(tmp_path / "new" / "folder" / "test.db"))) as store:
+        assert not store.exists()
+
+
+def test_another_process_can_read_after_closing(store: Store, address: Address, tmp_path: Path) -> None:
+    """What this process has written and closed, the next one finds."""
+    write(store, make_chunks("a.md", "one"), make_chunks("b.md", "two"))
+    store.close()
+    assert run_python(READ, address.uri, cwd=tmp_path) == ["a.md", "b.md"]
+
+
+def test_another_process_is_told_that_the_path_is_taken(store: Store, address: Address, tmp_path: Path) -> None:
+    """Two processes at one path are refused in one line that names the path and the ways out."""
+    name, message = run_python(READ, address.uri, cwd=tmp_path)
+    assert name == StoreLockedError.__name__
+    assert "\n" not in message
+    assert address.uri in message
+    assert "another process" in message
+    assert "MILVUS_URI" in message
+
+
+def test_a_file_of_the_old_milvus_lite_is_refused(tmp_path: Path) -> None:
+    """Version 2 kept a file where version 3 keeps a folder; the message says what to do, the file stays."""
+    old = tmp_path / "old.db"
+    old.write_bytes(b"SQLite format 3\0")
+    with pytest.raises(StoreError, match=r"Milvus Lite 2.*move it away"):
+        Store(Address(str(old)), "documents")
+    assert old.read_bytes() == b"SQLite format 3\0"
+
+
+def test_a_path_that_can_not_be_opened_is_refused(tmp_path: Path) -> None:
+    """The reason and the setting are in the message."""
+    blocked = tmp_path / "blocked.db"
+    blocked.mkdir()
+    (blocked / "LOCK").mkdir()
+    with pytest.raises(StoreError, match="MILVUS_URI"):
+        Store(Address(str(blocked)), "documents")
+
+
+def test_a_refused_path_can_be_opened_later(tmp_path: Path) -> None:
+    """A failure to open leaves nothing behind that is in the way."""
+    path = tmp_path / "test.db"
+    path.write_text("in the way", "utf-8")
+    with pytest.raises(StoreError):
+        Store(Address(str(path)), "documents")
+    path.unlink()
+    with Store(Address(str(path)), "documents") as store:
+        assert not store.exists()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_a_server_that_is_not_there_is_unreachable(host: str) -> None:
+    """Nothing listens, or there is no such host: the message names the address and the alternative."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        uri = f"http://{host}:{unused.getsockname()[1]}"
+        with pytest.raises(StoreUnreachableError, match=f"no Milvus at {uri}.*MILVUS_URI") as caught:
+            collection.open_store(Settings(milvus_uri=uri))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_says_nothing_is_unreachable() -> None:
+    """Something that listens and is no Milvus is given up after the timeout."""
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        uri = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        with pytest.raises(StoreUnreachableError, match="check MILVUS_URI and MILVUS_TOKEN"):
+            collection.open_store(Settings(milvus_uri=uri, store_timeout=0.5))
+
+
+def test_an_address_that_is_none_is_a_wrong_setting() -> None:
+    """A port beyond 65,535 is told apart from a server that is down."""
+    with pytest.raises(SettingsError, match=r"MILVUS_URI: .* is not an address"):
+        collection.open_store(Settings(milvus_uri="http://localhost:99999"))
+
+
+def test_settings_reach_the_connection() -> None:
+    """Token and database are passed on; what is not set is not."""
+    assert Address("http://h:1").arguments == {"uri": "http://h:1"}
+    address = Address("http://h:1", "secret", "mine")
+    assert address.arguments == {"uri": "http://h:1", "token": "secret", "db_name": "mine"}
+    assert (address.is_lite, Address("/x/y.db").is_lite) == (False, True)
+
+
+def test_each_lite_path_has_one_write_lock() -> None:
+    """All writers to a path share a lock; another path has its own."""
+    assert write_lock(Address("/x/a.db")) is write_lock(Address("/x/a.db", timeout=1))
+    assert write_lock(Address("/x/a.db")) is not write_lock(Address("/x/b.db"))
+
+
+def test_store_errors_are_ours(store: Store) -> None:
+    """A failing call says in one line what was being done."""
+    store.client.drop_alias(store.name)
+    with pytest.raises(RagChainError, match="Milvus failed while counting chunks: ") as caught:
+        store.count()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def seen_by_vendors(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a process sees whose MILVUS_URI is a path, and whose virtual environment lies below a ``.env``."""
+    project = tmp_path_factory.mktemp("project")
+    (project / ".env").write_text("LEAKED=yes\nMILVUS_URI=./from-file.db\n", "utf-8")
+    packages = project / "venv" / "lib"
+    packages.mkdir(parents=True)
+    (packages / "pymilvus").symlink_to(Path(pymilvus.__file__).parent, target_is_directory=True)
+    code = """
+        before = dict(os.environ)
+        import rag_chain.store.collection, rag_chain.store.connection, rag_chain.store.vectorstore
+        import pymilvus
+        print(json.dumps({
+            "from": pymilvus.__file__,
+            "changed": {name: value for name, value in os.environ.items() if before.get(name) != value},
+            "uri": os.environ["MILVUS_URI"],
+        }))
+    """
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    seen = run_python(code, cwd=elsewhere, MILVUS_URI="./x.db", PYTHONPATH=f"{packages}{os.pathsep}{ROOT}")
+    assert seen["from"].startswith(str(packages))
+    return seen
+
+
+def test_a_path_in_the_environment_does_not_break_the_import(seen_by_vendors: Any) -> None:
+    """The vendor refuses to be imported beside a MILVUS_URI that is a path; through our door it is not."""
+    assert seen_by_vendors["uri"] == "./x.db"
+
+
+def test_a_foreign_env_file_is_not_loaded(seen_by_vendors: Any) -> None:
+    """The vendor loads any ``.env`` above its own folder; through our door nothing of it stays."""
+    assert seen_by_vendors["changed"] == {}
