@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.ingestion.run import Progress
     from rag_chain.models.embedding import EmbeddingModel
-    from rag_chain.store.collection import Fingerprint, Store
+    from rag_chain.store.collection import Store
+    from rag_chain.store.fingerprint import Fingerprint
 
 
 def ingest(

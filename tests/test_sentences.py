@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_chain.sentences import sentence_starts, split_sentences
@@ -17,6 +17,7 @@ def sentences(text: str) -> list[str]:
     return [text[start:end] for start, end in split_sentences(text)]
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_spans_are_in_order_and_do_not_overlap(text: str) -> None:
     """Each span starts where the one before it has ended, or later, and ends inside the text."""
@@ -25,6 +26,7 @@ def test_spans_are_in_order_and_do_not_overlap(text: str) -> None:
     assert all(0 <= place <= len(text) for place in places)
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_every_letter_and_digit_is_in_a_sentence(text: str) -> None:
     """Nothing that can be read is outside of all spans."""
@@ -32,6 +34,7 @@ def test_every_letter_and_digit_is_in_a_sentence(text: str) -> None:
     assert all(place in covered for place, character in enumerate(text) if character.isalnum())
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_no_sentence_is_blank_or_has_blank_ends(text: str) -> None:
     """Every sentence holds a letter or digit, and white space is taken off."""
@@ -40,6 +43,7 @@ def test_no_sentence_is_blank_or_has_blank_ends(text: str) -> None:
         assert sentence == sentence.strip()
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_starts_rise_from_the_first_character(text: str) -> None:
     """Starts begin at 0, rise, and lie inside the text; an empty text has none."""

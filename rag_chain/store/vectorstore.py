@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
     from langchain_core.embeddings import Embeddings
 
-    from rag_chain.store.collection import Fingerprint, Store
+    from rag_chain.store.collection import Store
     from rag_chain.store.filters import Filter
+    from rag_chain.store.fingerprint import Fingerprint
 
 # How much further to look when a filter's wildcards left too little, and the most that Milvus returns.
 FURTHER, MOST_RESULTS = 8, 16_384

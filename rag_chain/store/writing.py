@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
     from numpy.typing import NDArray
 
-    from rag_chain.store.collection import Fingerprint, Store
+    from rag_chain.store.collection import Store
+    from rag_chain.store.fingerprint import Fingerprint
 
 
 class CollectionWriter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_chain.answering.citations import check_answer, find_support, find_verbatim, split_claims
@@ -171,6 +171,7 @@ SENTENCES = st.tuples(
 ).map("".join)
 
 
+@settings(deadline=None)
 @given(
     st.lists(SENTENCES, min_size=1, max_size=5),
     st.sampled_from([" ", "\n", "\n\n", "\n- ", "\n1. "]),
@@ -191,6 +192,7 @@ def test_any_sentence_of_a_source_is_verbatim(written: list[str], between: str, 
             assert citation["quote"] == text[citation["start"] - offset : citation["end"] - offset] != ""
 
 
+@settings(deadline=None)
 @given(st.text(max_size=120), st.text(max_size=120))
 def test_any_answer_can_be_checked(answer: str, text: str) -> None:
     """No text is too odd, and what is quoted always stands in the source."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_text_splitters import TextSplitter
@@ -71,6 +71,7 @@ def section_at(place: int, sections: list[Section]) -> Section:
     return next(section for section in sections if section.start <= place < section.end)
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(4, 60), st.integers(0, 40), MARKUPS)
 def test_chunks_are_slices_of_the_text(text: str, tokens: int, overlap: int, markup: str) -> None:
     """``text[start:end]`` is the chunk, which is not blank and has no blank ends."""
@@ -79,6 +80,7 @@ def test_chunks_are_slices_of_the_text(text: str, tokens: int, overlap: int, mar
         assert chunk.page_content.strip() == chunk.page_content != ""
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(4, 60), st.integers(0, 40), MARKUPS)
 def test_no_text_is_lost(text: str, tokens: int, overlap: int, markup: str) -> None:
     """All that is not blank is in some chunk, sections of a heading only left aside."""
@@ -88,6 +90,7 @@ def test_no_text_is_lost(text: str, tokens: int, overlap: int, markup: str) -> N
             assert place in covered or text[place].isspace()
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(4, 60), st.integers(0, 40), MARKUPS)
 def test_no_chunk_is_too_long(text: str, tokens: int, overlap: int, markup: str) -> None:
     """Counted on its own, no chunk has more tokens than allowed, nor more bytes than Milvus takes."""
@@ -96,6 +99,7 @@ def test_no_chunk_is_too_long(text: str, tokens: int, overlap: int, markup: str)
         assert len(chunk.encode()) <= 65_535
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(4, 60), st.integers(0, 40), MARKUPS)
 def test_every_chunk_brings_something_new(text: str, tokens: int, overlap: int, markup: str) -> None:
     """Positions count from 0, and each chunk ends after the one before it, whatever the overlap."""
@@ -105,6 +109,7 @@ def test_every_chunk_brings_something_new(text: str, tokens: int, overlap: int, 
     assert [chunk.metadata["position"] for chunk in chunks] == list(range(len(chunks)))
 
 
+@settings(deadline=None)
 @given(MARKDOWN, st.integers(16, 80), st.integers(0, 40))
 def test_overlap_stays_in_its_section_and_starts_at_a_sentence(text: str, tokens: int, overlap: int) -> None:
     """Chunks share text only inside a section, from a sentence or line on, and no more than the overlap."""
@@ -120,6 +125,7 @@ def test_overlap_stays_in_its_section_and_starts_at_a_sentence(text: str, tokens
         assert any(not body[place : start - section.start].strip() for place in starts if place <= start)
 
 
+@settings(deadline=None)
 @given(MARKDOWN, st.integers(16, 80), st.integers(0, 40))
 def test_a_block_that_fits_is_whole(text: str, tokens: int, overlap: int) -> None:
     """A fence, table, list or paragraph of up to three quarters of a chunk is in one piece.

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rag_chain.errors import EmptyStoreError, FingerprintError, StoreError
-from rag_chain.store.collection import PROPERTY, ROWS_PER_CALL, Store, StoredDocument
+from rag_chain.store.collection import ROWS_PER_CALL, Store, StoredDocument
+from rag_chain.store.fingerprint import PROPERTY
 from rag_chain.store.schema import build_schema, understands_text
 from tests.store.chunks import FINGERPRINT, embed, make_chunks, write
 
@@ -103,7 +104,7 @@ def test_another_splitter_is_refused_for_writing_only(store: Store) -> None:
 def test_a_foreign_collection_is_refused(open_store: OpenStore, wanted: dict[str, Any] | None) -> None:
     """A collection that someone else made is neither read, written nor replaced."""
     store = open_store()
-    store.client.create_collection("documents", dimension=8)
+    store.client.create_collection("documents", schema=build_schema(8, with_bm25=False))
     with pytest.raises(FingerprintError, match=r"did not make.*RAG_COLLECTION"):
         store.open_for(wanted, writing=True)
     with pytest.raises(StoreError, match=r"did not make.*RAG_COLLECTION"):

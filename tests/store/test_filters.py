@@ -68,13 +68,15 @@ class Rows:
                 tag=VALUES[number % len(VALUES)],
                 title=SOURCES[-number],
                 true=number,
-                **({"page": number} if number % 2 else {}),
             )
             for number, source in enumerate(SOURCES)
         ]
+        for number, (chunk,) in enumerate(documents):
+            if number % 2:
+                chunk.metadata["page"] = number
         write(store, *documents)
         store.flush()
-        self.metadata = [document[0].metadata for document in documents]
+        self.metadata = [document[0].metadata | {"chunks": 1} for document in documents]
         self._chunks = ChunkStore(store, FakeEmbeddings())
         self._vector = FakeEmbeddings().embed_query("text")
 
