@@ -273,9 +273,12 @@ def test_an_interrupted_ingest_is_whole(
     provider.latency = 0.5
     provider.concurrency = 1
     command = [sys.executable, "-m", "rag_chain", "ingest", str(many)]
+    # A shell that starts the tests in the background ignores Ctrl-C for them, and so for their children.
+    before = signal.signal(kind, signal.default_int_handler)
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
     ) as process:
+        signal.signal(kind, before)
         deadline = time.monotonic() + 30
         while len(provider.embedding_requests) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)

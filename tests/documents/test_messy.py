@@ -70,6 +70,7 @@ def meets(row: Row, text: str, reason: str) -> bool:
     return bool(reason) or row.expect == "text-or-refuse"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no {FOLDER.name} folder of real documents beside the repository")
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.file) for row in [*read_manifest()] or [Row("none", "", ())]])
 def test_real_documents_are_read_or_refused_as_they_should(row: Row, request: pytest.FixtureRequest) -> None:

@@ -247,6 +247,23 @@ def test_chunks_overlap_by_whole_sentences() -> None:
         assert before.endswith(shared) or shared in before
 
 
+def test_a_large_overlap_is_kept_before_a_long_line() -> None:
+    """Where only a place inside the overlap would be better, the cut is made further on."""
+    short = [f"Line {number} of ten words which are not many." for number in range(5)]
+    first, second, *_ = texts("\n".join([*short, "endless " * 200]), 100, 35, "plain")
+    assert first == "\n".join(short)
+    assert second.startswith(short[2])
+    assert "endless" in second
+
+
+@pytest.mark.parametrize("overlap", range(1, 20))
+def test_a_character_of_several_tokens_counts_as_several(overlap: int) -> None:
+    """Korean syllables are up to three tokens each, and the overlap stays within its limit."""
+    text = "한국어 문장 하나. " * 40
+    for (_, end), (start, _) in pairwise(spans(split(text, 40, overlap, "plain"))):
+        assert start >= end or size(text[start:end]) <= overlap
+
+
 def test_without_overlap_nothing_is_repeated() -> None:
     """Chunks meet end to start."""
     text = "Some words in a sentence. " * 60

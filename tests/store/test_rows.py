@@ -31,6 +31,13 @@ def test_limits_are_met_to_the_byte(store: Store) -> None:
     assert len(row["text"].encode()) == TEXT_BYTES - 1
 
 
+def test_the_longest_address_fits(store: Store) -> None:
+    """The longest path of Linux, every byte of it percent-encoded, with the longest source in an archive there."""
+    uri = f"file:///{'%E6' * 4095}!/{'a' * SOURCE_BYTES}"
+    write(store, make_chunks("a.md", "text", uri=uri))
+    assert store.catalogue()["a.md"].uri == uri
+
+
 @pytest.mark.parametrize("text", ["x" * (TEXT_BYTES + 1), "é" * (TEXT_BYTES // 2 + 1), "😀" * (TEXT_BYTES // 4 + 1)])
 def test_a_text_beyond_the_limit_is_refused(text: str) -> None:
     """Bytes are counted, as servers do, and the message names the setting."""
