@@ -13,6 +13,8 @@ from typing_extensions import Self
 from rag_chain.errors import SettingsError
 
 FIREWORKS_EMBEDDING_MODEL = "nomic-ai/nomic-embed-text-v1.5"
+FIREWORKS_CHAT_MODEL = "accounts/fireworks/models/gpt-oss-120b"
+FIREWORKS_CHAT_FALLBACKS = ("accounts/fireworks/models/glm-5p3-flash",)
 # These have an environment name of their own, known from the vendor's documentation; all others start with RAG_.
 VENDOR_SETTINGS = ("fireworks_api_key", "fireworks_api_base", "milvus_uri", "milvus_token", "milvus_db_name")
 
@@ -70,10 +72,11 @@ class Settings(BaseSettings):
     embedding_dimensions: int | None = Field(None, gt=0, description="Vector length; default: the model's own.")
     embedding_batch: int = Field(64, gt=0, le=2048, description="Most texts in one embedding request.")
     embedding_concurrency: int = Field(8, gt=0, le=256, description="Most embedding requests in flight.")
-    chat_model: str = Field("accounts/fireworks/models/gpt-oss-120b", description="Chat model that writes the answer.")
+    chat_model: str = Field(FIREWORKS_CHAT_MODEL, description="Chat model that writes the answer.")
     chat_fallbacks: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("accounts/fireworks/models/glm-5p3-flash",),
-        description="Chat models to try, in order, when the first is not served or too busy; comma-separated.",
+        FIREWORKS_CHAT_FALLBACKS,
+        description="Chat models to try, in order, when the first is not served or too busy; comma-separated. "
+        "The default goes with the default chat model only.",
     )
     rerank_model: str | None = Field(
         None, description="Rerank model over the nearest 30 chunks, e.g. fireworks/qwen3-reranker-8b."
@@ -135,6 +138,12 @@ class Settings(BaseSettings):
         if self.provider == "auto":
             return "fireworks" if has_key else "local"
         return self.provider
+
+    @property
+    def chat_models(self) -> tuple[str, ...]:
+        """The chat model and its fallbacks; who names a model of their own wants that one or an error."""
+        own = self.chat_model != FIREWORKS_CHAT_MODEL and self.chat_fallbacks == FIREWORKS_CHAT_FALLBACKS
+        return (self.chat_model,) if own else (self.chat_model, *self.chat_fallbacks)
 
     @property
     def is_milvus_lite(self) -> bool:

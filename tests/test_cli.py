@@ -291,3 +291,25 @@ def test_an_interrupted_ingest_is_whole(
     report = read_json(capsys)
     assert report["documents"]["added"] + report["documents"]["unchanged"] == 200
     assert report["chunks"]["total"] == 200
+
+
+def test_an_own_chat_model_that_is_not_served_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever names a model wants that one: the default's fallback does not step in."""
+    main(["ingest", str(folder), "--json"])
+    capsys.readouterr()
+    monkeypatch.setenv("RAG_CHAT_MODEL", "accounts/somebody/models/unknown")
+    assert "RAG_CHAT_MODEL" in fail(capsys, "ask", QUESTION, "--json")
+
+
+def test_a_fallback_says_that_it_steps_in(
+    provider: FireworksServer, folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the default model is not served any more, the fallback answers and the log says so."""
+    main(["ingest", str(folder), "--json"])
+    capsys.readouterr()
+    provider.models -= {"accounts/fireworks/models/gpt-oss-120b"}
+    assert main(["ask", QUESTION]) == 0
+    assert "(verbatim)" in capsys.readouterr().out
+    assert "glm-5p3-flash answers instead" in caplog.text

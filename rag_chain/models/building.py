@@ -49,9 +49,8 @@ def build_chat_model(settings: Settings, embeddings: EmbeddingModel) -> Runnable
         return ExtractiveChatModel(embeddings=embeddings)
     from rag_chain.models.fireworks.chat import build_chat
 
-    models = (settings.chat_model, *settings.chat_fallbacks)
     client = _open_client(settings, CHAT_ATTEMPTS)
-    return build_chat(client, models, _key(settings), max_tokens=settings.max_answer_tokens)
+    return build_chat(client, settings.chat_models, _key(settings), max_tokens=settings.max_answer_tokens)
 
 
 def _open_client(settings: Settings, attempts: int) -> FireworksClient:

@@ -37,7 +37,8 @@ def check_fingerprint(name: str, found: Fingerprint | None, wanted: Fingerprint 
     if wanted is None:
         return
     compared = (found.keys() | wanted.keys()) - (frozenset() if writing else INGEST_ONLY)
-    for key in sorted(key for key in compared if found.get(key) != wanted.get(key)):
+    # The model explains most of what else may differ.
+    for key in sorted((key for key in compared if found.get(key) != wanted.get(key)), key=lambda key: key != "model"):
         raise FingerprintError(
             f"{name!r} was made with {key} {found.get(key)!r}, the settings say {wanted.get(key)!r}: "
             "set it back, use another RAG_COLLECTION, or build anew with: rag-chain ingest --rebuild PATH"

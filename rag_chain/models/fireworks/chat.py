@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from langchain_fireworks import ChatFireworks
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 PATH = "/chat/completions"
 
+logger = logging.getLogger(__name__)
+
 
 def build_chat(
     client: FireworksClient, models: Sequence[str], key: str, *, max_tokens: int
@@ -28,7 +31,17 @@ def build_chat(
     first, *others = (_build_one(client, model, key, max_tokens) for model in models)
     if not others:
         return first
-    return first.with_fallbacks(others, exceptions_to_handle=(ModelNotFoundError, ProviderBusyError))
+    announced = [_announced(other, models[0]) for other in others]
+    return first.with_fallbacks(announced, exceptions_to_handle=(ModelNotFoundError, ProviderBusyError))
+
+
+def _announced(fallback: ChatFireworks, first: str) -> Runnable[LanguageModelInput, AIMessage]:
+    """Return the fallback, saying in the log when it steps in: a wrong model must not go unnoticed."""
+
+    def announce(_: object) -> None:
+        logger.warning("%s is not served or too busy; %s answers instead", first, fallback.model)
+
+    return fallback.with_listeners(on_start=announce)
 
 
 def _build_one(client: FireworksClient, model: str, key: str, max_tokens: int) -> ChatFireworks:
