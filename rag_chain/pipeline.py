@@ -86,6 +86,7 @@ def plan_ingest(
     from rag_chain.models.building import build_embeddings, price_embedding
     from rag_chain.models.tokens import count_tokens
     from rag_chain.store.collection import open_store
+    from rag_chain.store.writing import CollectionWriter
 
     started = monotonic()
     settings = settings or Settings()
@@ -93,13 +94,15 @@ def plan_ingest(
     fingerprint = make_fingerprint(settings, embeddings)
     with open_store(settings) as store:
         plan = _plan(paths, settings, store, fingerprint, glob=glob, rebuild=rebuild, prune=prune)
-    report = preview_plan(
-        plan,
-        load=load_file,
-        split=_splitter(settings),
-        count_tokens=lambda chunks: sum(count_tokens([text_to_embed(chunk) for chunk in chunks])),
-        batch_size=embeddings.batch_size,
-    )
+        report = preview_plan(
+            plan,
+            load=load_file,
+            split=_splitter(settings),
+            text_of=text_to_embed,
+            held=CollectionWriter(store, fingerprint, rebuild=rebuild).held,
+            count_tokens=lambda texts: sum(count_tokens(texts)),
+            batch_size=embeddings.batch_size,
+        )
     report.dollars = price_embedding(settings, report.tokens)
     report.seconds = monotonic() - started
     return report

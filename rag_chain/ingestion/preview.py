@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag_chain.ingestion.plan import report_plan
 from rag_chain.ingestion.reading import read_chunks
+from rag_chain.ingestion.reuse import find_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from rag_chain.ingestion.plan import Plan
     from rag_chain.ingestion.report import IngestReport
+    from rag_chain.ingestion.reuse import Held
 
 
 def preview_plan(
@@ -22,22 +24,29 @@ def preview_plan(
     *,
     load: Callable[[Any], Document],
     split: Callable[[Document], Iterable[Document]],
-    count_tokens: Callable[[list[Document]], int],
+    text_of: Callable[[Document], str],
+    held: Held,
+    count_tokens: Callable[[list[str]], int],
     batch_size: int,
 ) -> IngestReport:
     """Return the report that running the plan would give; documents are loaded and split to count."""
     report = report_plan(plan)
     report.chunks_deleted = sum(plan.held[source].chunks for source in plan.removed)
     kept = sum(stored.chunks for stored in plan.held.values()) - report.chunks_deleted
-    for works, state in ((plan.added, report.added), (plan.changed, report.changed)):
-        for work, chunks in read_chunks(works, load, split, report.refused):
-            state.append(work.source)
-            report.chunks_embedded += len(chunks)
-            report.tokens += count_tokens(chunks)
-            if stored := plan.held.get(work.source):
-                kept -= stored.chunks
-                # Chunks of the same version have the same ids and are written over.
-                report.chunks_deleted += stored.chunks if stored.version != work.version else 0
-    report.chunks_total = kept + report.chunks_embedded
+    changed = {work.source for work in plan.changed}
+    documents = find_vectors(plan.work, lambda works: read_chunks(works, load, split, report.refused), text_of, held)
+    for document in documents:
+        work = document.work
+        (report.changed if work.source in changed else report.added).append(work.source)
+        new = [text_of(c) for c, vector in zip(document.chunks, document.vectors, strict=True) if vector is None]
+        report.chunks_embedded += len(new)
+        report.chunks_reused += len(document.chunks) - len(new)
+        report.tokens += count_tokens(new)
+        kept += len(document.chunks)
+        if stored := plan.held.get(work.source):
+            kept -= stored.chunks
+            # Chunks of the same version have the same ids and are written over.
+            report.chunks_deleted += stored.chunks if stored.version != work.version else 0
+    report.chunks_total = kept
     report.requests = ceil(report.chunks_embedded / batch_size)
     return report

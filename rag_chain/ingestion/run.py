@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from rag_chain.errors import ModelError
 from rag_chain.ingestion.plan import report_plan
 from rag_chain.ingestion.reading import read_chunks
+from rag_chain.ingestion.reuse import find_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from rag_chain.ingestion.plan import Plan, Work
     from rag_chain.ingestion.report import IngestReport
+    from rag_chain.ingestion.reuse import ReadDocument
     from rag_chain.models.embedding import EmbeddingModel, Vectors
 
 # Enough for Milvus to write at full speed, little enough to lose to a crash.
@@ -33,6 +36,9 @@ class Target(Protocol):
 
     def remove(self, source: str, *, keep_version: str = "") -> int:
         """Delete a document's chunks, except those of one version."""
+
+    def held(self, sources: Sequence[str], versions: Sequence[str]) -> Iterable[tuple[Document, Vectors]]:
+        """Return stored chunks of these sources or versions, with their vectors."""
 
     def close(self, *, complete: bool) -> None:
         """Make durable what was written; ``complete`` says whether that is everything."""
@@ -61,12 +67,14 @@ def run_plan(
     """Ingest the plan's documents and remove what it says; return what was done.
 
     Documents that can't be loaded, or hold no text, are refused and the run goes on. What was
-    written before a failure stays, and a repeated run goes on from there.
+    embedded before a failure is written, and a repeated run does not embed it again.
     """
     report = report_plan(plan)
     before = replace(embeddings.usage)
     writer = _Writer(target, report, {work.source for work in plan.changed})
-    documents = read_chunks(plan.work, load, split, report.refused)
+    documents = find_vectors(
+        plan.work, lambda works: read_chunks(works, load, split, report.refused), text_of, target.held
+    )
     complete = False
     try:
         for batch, vectors in _embedded(documents, writer, text_of, embeddings):
@@ -74,6 +82,9 @@ def run_plan(
             on_progress(writer.progress(len(plan.work), embeddings.usage.tokens))
         writer.finish()
         complete = True
+    except (ModelError, KeyboardInterrupt):
+        writer.save()
+        raise
     finally:
         target.close(complete=complete)
     report.requests = embeddings.usage.requests - before.requests
@@ -82,13 +93,13 @@ def run_plan(
 
 
 def _embedded(
-    documents: Iterator[tuple[Work, list[Document]]],
+    documents: Iterator[ReadDocument],
     writer: _Writer,
     text_of: Callable[[Document], str],
     embeddings: EmbeddingModel,
 ) -> Iterator[tuple[list[Document], Vectors]]:
-    """Yield batches of chunks with their vectors, in order; batches run across documents."""
-    chunks = (chunk for work, found in documents for chunk in writer.expect(work, found))
+    """Yield batches of new chunks with their vectors, in order; batches run across documents."""
+    chunks = (chunk for document in documents for chunk in writer.expect(document))
     waiting: deque[list[Document]] = deque()
 
     def texts() -> Iterator[list[str]]:
@@ -115,24 +126,30 @@ class _Writer:
         self._rows: list[tuple[Document, Vectors]] = []
         self._records: list[tuple[Document, Vectors]] = []
 
-    def expect(self, work: Work, chunks: list[Document]) -> list[Document]:
-        """Note how many chunks a document has before the first of them comes back embedded."""
-        self._expected[work.source] = (work, len(chunks))
-        self._missing[work.source] = len(chunks)
-        return chunks
+    def expect(self, document: ReadDocument) -> list[Document]:
+        """Take a document's known vectors, and return the chunks that are still to be embedded."""
+        self._expected[document.work.source] = (document.work, len(document.chunks))
+        self._missing[document.work.source] = len(document.chunks)
+        new = []
+        for chunk, vector in zip(document.chunks, document.vectors, strict=True):
+            if vector is None:
+                new.append(chunk)
+            else:
+                self._take(chunk, vector)
+        self._report.chunks_reused += len(document.chunks) - len(new)
+        self._save_when_full()
+        return new
 
     def add(self, chunks: Sequence[Document], vectors: Vectors) -> None:
-        """Take chunks with their vectors, and write when there are enough."""
+        """Take newly embedded chunks, and write when there are enough."""
         for chunk, vector in zip(chunks, vectors, strict=True):
-            (self._rows if chunk.metadata["position"] else self._records).append((chunk, vector))
-            self._missing[chunk.metadata["source"]] -= 1
+            self._take(chunk, vector)
         self._report.chunks_embedded += len(chunks)
-        if len(self._rows) + len(self._records) >= ROWS_PER_WRITE:
-            self._write()
+        self._save_when_full()
 
     def finish(self) -> None:
         """Write what is left, then remove the documents that are gone."""
-        self._write()
+        self.save()
         for source in self._report.removed:
             self._report.chunks_deleted += self._target.remove(source)
 
@@ -142,7 +159,8 @@ class _Writer:
         embedded = sum(not missing for missing in self._missing.values())
         return Progress(written + embedded, total, self._report.chunks_embedded, tokens)
 
-    def _write(self) -> None:
+    def save(self) -> None:
+        """Write what is there; the records of documents that are not complete yet are kept back."""
         self._send(self._rows)
         complete = [pair for pair in self._records if not self._missing[pair[0].metadata["source"]]]
         self._records = [pair for pair in self._records if self._missing[pair[0].metadata["source"]]]
@@ -150,6 +168,14 @@ class _Writer:
         self._send(complete)
         for chunk, _ in complete:
             self._close(chunk.metadata["source"])
+
+    def _save_when_full(self) -> None:
+        if len(self._rows) + len(self._records) >= ROWS_PER_WRITE:
+            self.save()
+
+    def _take(self, chunk: Document, vector: Vectors) -> None:
+        (self._rows if chunk.metadata["position"] else self._records).append((chunk, vector))
+        self._missing[chunk.metadata["source"]] -= 1
 
     def _send(self, rows: list[tuple[Document, Vectors]]) -> None:
         if rows:

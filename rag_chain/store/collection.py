@@ -8,9 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from langchain_core.documents import Document
+
 from rag_chain.errors import EmptyStoreError
 from rag_chain.store.connection import Address, abandon_client, close_client, open_client, store_errors, write_lock
-from rag_chain.store.filters import quote
+from rag_chain.store.filters import build_expression, quote
 from rag_chain.store.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
 from rag_chain.store.generations import Generations
 from rag_chain.store.rows import build_row
@@ -19,7 +22,6 @@ from rag_chain.store.schema import DENSE, understands_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from langchain_core.documents import Document
     from numpy.typing import NDArray
     from typing_extensions import Self
 
@@ -129,6 +131,13 @@ class Store:
                 ids = stale[start : start + ROWS_PER_CALL]
                 self.client.delete(self.name, ids=ids, timeout=self.address.timeout)
         return len(stale)
+
+    def held(self, sources: Sequence[str], versions: Sequence[str]) -> Iterator[tuple[Document, NDArray[Any]]]:
+        """Yield the chunks of these sources, and those of these versions, with title, heading and vector."""
+        expression = f"{build_expression({'source': sources})} or {build_expression({'version': versions})}"
+        for row in self._rows(expression, ["text", "title", "heading", DENSE]):
+            known = {"title": row["title"], "heading": row["heading"]}
+            yield Document(row["text"], metadata=known), np.asarray(row[DENSE], np.float32)
 
     def flush(self) -> None:
         """Make everything written so far durable and quick to search."""

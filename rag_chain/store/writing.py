@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rag_chain.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from langchain_core.documents import Document
     from numpy.typing import NDArray
@@ -38,6 +38,11 @@ class CollectionWriter:
     def remove(self, source: str, *, keep_version: str = "") -> int:
         """Delete a document's chunks, except those of one version."""
         return (self._target or self._store).remove(source, keep_version=keep_version)
+
+    def held(self, sources: Sequence[str], versions: Sequence[str]) -> Iterator[tuple[Document, NDArray[Any]]]:
+        """Yield stored chunks of these sources or versions with their vectors; a rebuild takes none over."""
+        if not self._rebuild and self._store.exists():
+            yield from self._store.held(sources, versions)
 
     def close(self, *, complete: bool) -> None:
         """Make durable what was written; a complete rebuild takes the old collection's place."""

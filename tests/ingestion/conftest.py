@@ -63,13 +63,15 @@ class Library:
         """Plan and do it."""
         return self.run(self.plan(*places, rebuild=rebuild, **options), rebuild=rebuild)
 
-    def preview(self, plan: Plan) -> IngestReport:
+    def preview(self, plan: Plan, *, rebuild: bool = False) -> IngestReport:
         """Count what a plan would do."""
         return preview_plan(
             plan,
             load=load_file,
             split=self._split,
-            count_tokens=lambda chunks: self._count([text_to_embed(chunk) for chunk in chunks]),
+            text_of=text_to_embed,
+            held=CollectionWriter(self.store, self._fingerprint, rebuild=rebuild).held,
+            count_tokens=self._count,
             batch_size=self.embeddings.batch_size,
         )
 

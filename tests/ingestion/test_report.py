@@ -69,7 +69,7 @@ def test_a_preview_of_a_rebuild_promises_what_it_does(library: Library, docs: Pa
     library.ingest(docs)
     (docs / "long.txt").unlink()
     plan = library.plan(docs, rebuild=True)
-    preview = library.preview(plan)
+    preview = library.preview(plan, rebuild=True)
     report = library.run(plan, rebuild=True)
     report.chunks_total = library.store.count()
     assert counts(preview) == counts(report)

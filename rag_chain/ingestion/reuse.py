@@ -1,0 +1,53 @@
+"""Find the vectors that the store already holds for a text, so that no text is embedded twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from langchain_core.documents import Document
+    from numpy.typing import NDArray
+
+    from rag_chain.ingestion.plan import Work
+
+# Documents whose vectors are looked up together: one query for them, and the memory for their vectors.
+DOCUMENTS_PER_LOOKUP = 50
+
+
+class Held(Protocol):
+    """Looks up chunks that are stored, with their vectors."""
+
+    def __call__(self, sources: Sequence[str], versions: Sequence[str]) -> Iterable[tuple[Document, NDArray[Any]]]:
+        """Return the stored chunks of these sources, and those of these versions under whatever source."""
+
+
+@dataclass(frozen=True)
+class ReadDocument:
+    """A document's chunks, and for each the vector that the store holds for its text, or None."""
+
+    work: Work
+    chunks: list[Document]
+    vectors: list[NDArray[Any] | None]
+
+
+def find_vectors(
+    works: Iterable[Work],
+    read: Callable[[list[Work]], Iterable[tuple[Work, list[Document]]]],
+    text_of: Callable[[Document], str],
+    held: Held,
+) -> Iterator[ReadDocument]:
+    """Yield every document that can be read, with the vectors of texts that are unchanged.
+
+    Such texts are those of a changed document that stayed, those of a document that was moved or
+    copied, and those that a run had written before it broke off.
+    """
+    waiting = iter(works)
+    while group := list(islice(waiting, DOCUMENTS_PER_LOOKUP)):
+        found = held([work.source for work in group], [work.version for work in group])
+        known = {text_of(chunk): vector for chunk, vector in found}
+        for work, chunks in read(group):
+            yield ReadDocument(work, chunks, [known.get(text_of(chunk)) for chunk in chunks])
