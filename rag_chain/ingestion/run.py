@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 from itertools import islice
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from rag_chain.ingestion.reuse import ReadDocument
     from rag_chain.models.embedding import EmbeddingModel, Vectors
 
-# Enough for Milvus to write at full speed, little enough to lose to a crash.
+# Enough for Milvus to write at full speed; from a slow provider no more than this is lost to a crash.
 ROWS_PER_WRITE = 512
+SECONDS_PER_WRITE = 1.0
 
 
 class Target(Protocol):
@@ -123,6 +125,7 @@ class _Writer:
         self._changed = changed
         self._expected: dict[str, tuple[Work, int]] = {}
         self._missing: dict[str, int] = {}
+        self._saved_at = monotonic()
         self._rows: list[tuple[Document, Vectors]] = []
         self._records: list[tuple[Document, Vectors]] = []
 
@@ -168,9 +171,11 @@ class _Writer:
         self._send(complete)
         for chunk, _ in complete:
             self._close(chunk.metadata["source"])
+        self._saved_at = monotonic()
 
     def _save_when_full(self) -> None:
-        if len(self._rows) + len(self._records) >= ROWS_PER_WRITE:
+        waiting = len(self._rows) + len(self._records)
+        if waiting >= ROWS_PER_WRITE or monotonic() - self._saved_at >= SECONDS_PER_WRITE:
             self.save()
 
     def _take(self, chunk: Document, vector: Vectors) -> None:

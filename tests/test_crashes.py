@@ -1,0 +1,117 @@
+"""kill -9 at any moment of an ingest, then the same command: the store ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rag_chain import Settings
+from rag_chain.store.collection import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fireworks_server import FireworksServer
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="kills processes as POSIX does"),
+]
+
+TRIALS = 25
+BATCH, CONCURRENCY, LATENCY = 8, 2, 0.1
+TEXTS_PER_SECOND = BATCH * CONCURRENCY / LATENCY
+
+
+def write_corpus(folder: Path, *, edition: int) -> None:
+    """Write 40 pages; the second edition changes some, adds some and leaves some out."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for number in range(40) if edition == 1 else [*range(5, 40), *range(100, 160)]:
+        changed = edition == 2 and number % 3 == 0
+        again = {2: "again "} if changed else {}
+        parts = [f"## {part}\n\nPage {number} says {again.get(part, '')}that {part} is here.\n" for part in range(6)]
+        (folder / f"{number}.md").write_text(f"# Page {number}\n\n" + "\n".join(parts), "utf-8")
+
+
+def read_store(settings: Settings) -> list[dict[str, Any]]:
+    """Return every row, vectors rounded to what survives a round trip."""
+    with open_store(settings) as store:
+        store.open_for(None, writing=False)
+        fields = ["id", "text", "source", "version", "position", "chunks", "start", "end", "dense"]
+        pages = store.client.query_iterator(store.name, filter='id != ""', output_fields=fields, batch_size=1000)
+        rows: list[dict[str, Any]] = []
+        while page := pages.next():
+            rows.extend(page)
+        pages.close()
+    for row in rows:
+        row["dense"] = [round(float(value), 5) for value in row["dense"]]
+    return sorted(rows, key=lambda row: str(row["id"]))
+
+
+@pytest.fixture
+def environment(fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let subprocesses find the loopback provider."""
+    fireworks.latency = LATENCY
+    monkeypatch.setenv("FIREWORKS_API_KEY", fireworks.key)
+    monkeypatch.setenv("FIREWORKS_API_BASE", fireworks.base)
+    monkeypatch.setenv("RAG_EMBEDDING_BATCH", str(BATCH))
+    monkeypatch.setenv("RAG_EMBEDDING_CONCURRENCY", str(CONCURRENCY))
+
+
+def start_ingest(folder: Path, database: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "rag_chain", "ingest", str(folder), "--milvus-uri", str(database), "--json"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ)
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors.decode()
+
+
+def embedded_texts(fireworks: FireworksServer) -> int:
+    return sum(len(request.body["input"]) for request in fireworks.embedding_requests)
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_store_ends_as_after_an_undisturbed_run(fireworks: FireworksServer, tmp_path: Path) -> None:
+    """25 kills at random moments of an ingest that adds, changes and removes: same ids, rows and vectors each time.
+
+    Over both runs no more texts are embedded than undisturbed plus what was in flight or not yet written.
+    """
+    corpus, before, database = tmp_path / "corpus", tmp_path / "before.db", tmp_path / "run.db"
+    settings = Settings(milvus_uri=str(database))
+    write_corpus(corpus, edition=1)
+    finish(start_ingest(corpus, before))
+    write_corpus(corpus, edition=2)
+    shutil.copytree(before, database)
+    fireworks.requests.clear()
+    started = time.monotonic()
+    finish(start_ingest(corpus, database))
+    seconds, undisturbed = time.monotonic() - started, embedded_texts(fireworks)
+    expected = read_store(settings)
+    assert len(expected) == 95 * 6
+    moments = random.Random(1)  # noqa: S311  no secret depends on it
+    broken = 0
+    for _ in range(TRIALS):
+        shutil.rmtree(database)
+        shutil.copytree(before, database)
+        fireworks.requests.clear()
+        process = start_ingest(corpus, database)
+        time.sleep(moments.uniform(0.4, 1.0) * seconds)
+        process.kill()
+        process.communicate()
+        broken += process.returncode != 0
+        finish(start_ingest(corpus, database))
+        assert read_store(settings) == expected
+        # Lost are two rounds of requests, and what had come back since the last write a second before.
+        lost = embedded_texts(fireworks) - undisturbed
+        assert lost <= 2 * CONCURRENCY * BATCH + 1.5 * TEXTS_PER_SECOND
+    assert broken > TRIALS / 2, "most runs had ended before they were killed"
