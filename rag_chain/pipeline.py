@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rag_chain.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from langchain_core.documents import Document
@@ -19,11 +21,13 @@ if TYPE_CHECKING:
 
     from rag_chain.answering.types import Question
     from rag_chain.ingestion.plan import Plan
+    from rag_chain.ingestion.reading import Steps
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.ingestion.run import Progress
     from rag_chain.models.embedding import EmbeddingModel
     from rag_chain.store.collection import Store
     from rag_chain.store.fingerprint import Fingerprint
+    from rag_chain.store.writing import CollectionWriter
 
 
 def ingest(
@@ -43,30 +47,14 @@ def ingest(
     place when it is complete. Documents that can't be read are in ``report.refused``.
     Raises a :class:`~rag_chain.errors.RagChainError` when nothing could be done.
     """
-    from rag_chain.documents.loading import load_file
-    from rag_chain.documents.splitting import text_to_embed
     from rag_chain.ingestion.run import run_plan
-    from rag_chain.models.building import build_embeddings, price_embedding
-    from rag_chain.store.collection import open_store
-    from rag_chain.store.writing import CollectionWriter
+    from rag_chain.models.building import price_embedding
 
     started = monotonic()
-    settings = settings or Settings()
-    embeddings = build_embeddings(settings)
-    fingerprint = make_fingerprint(settings, embeddings)
-    with open_store(settings) as store:
-        plan = _plan(paths, settings, store, fingerprint, glob=glob, rebuild=rebuild, prune=prune)
-        report = run_plan(
-            plan,
-            load=load_file,
-            split=_splitter(settings),
-            text_of=text_to_embed,
-            embeddings=embeddings,
-            target=CollectionWriter(store, fingerprint, rebuild=rebuild),
-            on_progress=on_progress,
-        )
-        report.chunks_total = store.count() if store.exists() else 0
-    report.dollars = price_embedding(settings, report.tokens)
+    with _open_job(paths, settings, glob=glob, rebuild=rebuild, prune=prune) as job:
+        report = run_plan(job.plan, job.steps, embeddings=job.embeddings, target=job.writer, on_progress=on_progress)
+        report.chunks_total = job.store.count() if job.store.exists() else 0
+    report.dollars = price_embedding(job.settings, report.tokens)
     report.seconds = monotonic() - started
     return report
 
@@ -80,30 +68,20 @@ def plan_ingest(
     prune: bool = True,
 ) -> IngestReport:
     """Return what :func:`ingest` would do, without asking a model and without writing."""
-    from rag_chain.documents.loading import load_file
-    from rag_chain.documents.splitting import text_to_embed
     from rag_chain.ingestion.preview import preview_plan
-    from rag_chain.models.building import build_embeddings, price_embedding
+    from rag_chain.models.building import price_embedding
     from rag_chain.models.tokens import count_tokens
-    from rag_chain.store.collection import open_store
-    from rag_chain.store.writing import CollectionWriter
 
     started = monotonic()
-    settings = settings or Settings()
-    embeddings = build_embeddings(settings)
-    fingerprint = make_fingerprint(settings, embeddings)
-    with open_store(settings) as store:
-        plan = _plan(paths, settings, store, fingerprint, glob=glob, rebuild=rebuild, prune=prune)
+    with _open_job(paths, settings, glob=glob, rebuild=rebuild, prune=prune) as job:
         report = preview_plan(
-            plan,
-            load=load_file,
-            split=_splitter(settings),
-            text_of=text_to_embed,
-            held=CollectionWriter(store, fingerprint, rebuild=rebuild).held,
+            job.plan,
+            job.steps,
+            held=job.writer.held,
             count_tokens=lambda texts: sum(count_tokens(texts)),
-            batch_size=embeddings.batch_size,
+            batch_size=job.embeddings.batch_size,
         )
-    report.dollars = price_embedding(settings, report.tokens)
+    report.dollars = price_embedding(job.settings, report.tokens)
     report.seconds = monotonic() - started
     return report
 
@@ -147,31 +125,48 @@ def make_fingerprint(settings: Settings, embeddings: EmbeddingModel) -> Fingerpr
     return {"schema": SCHEMA_VERSION, "splitter": splitter, **embeddings.identity}
 
 
-def _plan(
+@dataclass(frozen=True)
+class _Job:
+    """What an ingest works with: the plan, the steps from a file to a text, and where it goes."""
+
+    settings: Settings
+    embeddings: EmbeddingModel
+    store: Store
+    writer: CollectionWriter
+    plan: Plan
+    steps: Steps
+
+
+@contextmanager
+def _open_job(
     paths: str | Path | Iterable[str | Path],
-    settings: Settings,
-    store: Store,
-    fingerprint: Fingerprint,
+    settings: Settings | None,
     *,
     glob: str | Sequence[str],
     rebuild: bool,
     prune: bool,
-) -> Plan:
-    from rag_chain.documents import find_documents
+) -> Iterator[_Job]:
+    """Connect to the store and compare the documents with what it holds."""
+    from rag_chain.documents import find_documents, split_documents
+    from rag_chain.documents.loading import load_file
+    from rag_chain.documents.splitting import text_to_embed
     from rag_chain.ingestion.plan import make_plan
+    from rag_chain.ingestion.reading import Steps
+    from rag_chain.models.building import build_embeddings
+    from rag_chain.store.collection import open_store
+    from rag_chain.store.writing import CollectionWriter
 
-    exists = store.exists()
-    if exists:
-        store.open_for(None if rebuild else fingerprint, writing=True)
-    held = store.catalogue() if exists else {}
-    found = find_documents(paths, settings, glob=glob)
-    return make_plan(found, held, prune=prune and not glob, rebuild=rebuild)
-
-
-def _splitter(settings: Settings) -> Callable[[Document], Iterable[Document]]:
-    from rag_chain.documents import split_documents
-
-    return lambda document: split_documents([document], settings)
+    settings = settings or Settings()
+    embeddings = build_embeddings(settings)
+    fingerprint = make_fingerprint(settings, embeddings)
+    steps = Steps(load_file, lambda document: split_documents([document], settings), text_to_embed)
+    with open_store(settings) as store:
+        exists = store.exists()
+        if exists:
+            store.open_for(None if rebuild else fingerprint, writing=True)
+        found = find_documents(paths, settings, glob=glob)
+        plan = make_plan(found, store.catalogue() if exists else {}, prune=prune and not glob, rebuild=rebuild)
+        yield _Job(settings, embeddings, store, CollectionWriter(store, fingerprint, rebuild=rebuild), plan, steps)
 
 
 def _build_retriever(settings: Settings, embeddings: EmbeddingModel) -> BaseRetriever:

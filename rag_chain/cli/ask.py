@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from rag_chain.cli.options import add_retrieval_options
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
@@ -15,23 +17,16 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("question", help="the question; - reads it from stdin")
-    parser.add_argument("-k", type=int, metavar="N", help="number of sources (RAG_TOP_K)")
-    parser.add_argument("--source", metavar="GLOB", help="only documents whose path matches, e.g. 'faq/*'")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_retrieval_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Answer, streaming to a person."""
     from rag_chain.cli import DONE
-    from rag_chain.cli.common import print_json, read_settings
+    from rag_chain.cli.common import print_json, read_filter, read_settings, read_text
 
     settings = read_settings(options)
-    if options.k is not None:
-        settings = settings.with_changes(top_k=options.k)
-    asked: dict[str, Any] = {
-        "question": read_text(options.question),
-        "filter": {"source": options.source} if options.source else {},
-    }
+    asked: dict[str, Any] = {"question": read_text(options.question), "filter": read_filter(options)}
     if options.json:
         from rag_chain.pipeline import build_chain
 
@@ -65,8 +60,3 @@ def show_answer(settings: Settings, asked: Mapping[str, Any]) -> None:
         print("Not all of this answer is backed by the documents.", file=sys.stderr)
     elif not checked["grounded"] and not answer.strip().startswith(REFUSAL):
         print("This answer is not backed by the documents.", file=sys.stderr)
-
-
-def read_text(given: str) -> str:
-    """Return the question, from stdin when it is ``-``."""
-    return sys.stdin.read().strip() if given == "-" else given

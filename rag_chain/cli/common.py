@@ -16,10 +16,21 @@ if TYPE_CHECKING:
 def read_settings(options: argparse.Namespace) -> Settings:
     """Return the settings with the command line's options over the environment; say once who answers."""
     given = {name: getattr(options, name) for name in ("milvus_uri", "collection", "provider")}
-    settings = Settings(**{name: value for name, value in given.items() if value})
+    given["top_k"] = getattr(options, "k", None)
+    settings = Settings(**{name: value for name, value in given.items() if value not in (None, "")})
     if settings.provider == "auto" and settings.resolved_provider == "local":
         notice("no FIREWORKS_API_KEY: working with the local models, which quote passages and write nothing new")
     return settings
+
+
+def read_filter(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the filter that the options ask for."""
+    return {"source": options.source} if options.source else {}
+
+
+def read_text(given: str) -> str:
+    """Return a question, from stdin when it is ``-``."""
+    return sys.stdin.read().strip() if given == "-" else given
 
 
 def notice(text: str) -> None:

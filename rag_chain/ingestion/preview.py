@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rag_chain.ingestion.plan import report_plan
-from rag_chain.ingestion.reading import read_chunks
 from rag_chain.ingestion.reuse import find_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from langchain_core.documents import Document
+    from collections.abc import Callable
 
     from rag_chain.ingestion.plan import Plan
+    from rag_chain.ingestion.reading import Steps
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.ingestion.reuse import Held
 
 
 def preview_plan(
     plan: Plan,
+    steps: Steps,
     *,
-    load: Callable[[Any], Document],
-    split: Callable[[Document], Iterable[Document]],
-    text_of: Callable[[Document], str],
     held: Held,
     count_tokens: Callable[[list[str]], int],
     batch_size: int,
@@ -34,11 +30,10 @@ def preview_plan(
     report.chunks_deleted = sum(plan.held[source].chunks for source in plan.removed)
     kept = sum(stored.chunks for stored in plan.held.values()) - report.chunks_deleted
     changed = {work.source for work in plan.changed}
-    documents = find_vectors(plan.work, lambda works: read_chunks(works, load, split, report.refused), text_of, held)
-    for document in documents:
+    for document in find_vectors(plan.work, steps, held, report.refused):
         work = document.work
         (report.changed if work.source in changed else report.added).append(work.source)
-        new = [text_of(c) for c, vector in zip(document.chunks, document.vectors, strict=True) if vector is None]
+        new = [steps.text_of(c) for c, vector in zip(document.chunks, document.vectors, strict=True) if vector is None]
         report.chunks_embedded += len(new)
         report.chunks_reused += len(document.chunks) - len(new)
         report.tokens += count_tokens(new)

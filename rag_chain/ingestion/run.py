@@ -6,13 +6,12 @@ from collections import deque
 from dataclasses import dataclass, replace
 from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from rag_chain.errors import ModelError
 from rag_chain.ingestion.plan import report_plan
-from rag_chain.ingestion.reading import read_chunks
 from rag_chain.ingestion.reuse import find_vectors
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from rag_chain.ingestion.plan import Plan, Work
+    from rag_chain.ingestion.reading import Steps
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.ingestion.reuse import ReadDocument
     from rag_chain.models.embedding import EmbeddingModel, Vectors
@@ -58,10 +58,8 @@ class Progress:
 
 def run_plan(
     plan: Plan,
+    steps: Steps,
     *,
-    load: Callable[[Any], Document],
-    split: Callable[[Document], Iterable[Document]],
-    text_of: Callable[[Document], str],
     embeddings: EmbeddingModel,
     target: Target,
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -74,12 +72,10 @@ def run_plan(
     report = report_plan(plan)
     before = replace(embeddings.usage)
     writer = _Writer(target, report, {work.source for work in plan.changed})
-    documents = find_vectors(
-        plan.work, lambda works: read_chunks(works, load, split, report.refused), text_of, target.held
-    )
+    documents = find_vectors(plan.work, steps, target.held, report.refused)
     complete = False
     try:
-        for batch, vectors in _embedded(documents, writer, text_of, embeddings):
+        for batch, vectors in _embedded(documents, writer, steps.text_of, embeddings):
             writer.add(batch, vectors)
             on_progress(writer.progress(len(plan.work), embeddings.usage.tokens))
         writer.finish()

@@ -11,6 +11,7 @@ from rag_chain.documents.loading import load_file
 from rag_chain.documents.splitting import text_to_embed
 from rag_chain.ingestion.plan import Plan, make_plan
 from rag_chain.ingestion.preview import preview_plan
+from rag_chain.ingestion.reading import Steps
 from rag_chain.ingestion.run import Progress, run_plan
 from rag_chain.pipeline import make_fingerprint
 from rag_chain.settings import Settings
@@ -51,9 +52,7 @@ class Library:
         """Do what a plan says."""
         return run_plan(
             plan,
-            load=load_file,
-            split=self._split,
-            text_of=text_to_embed,
+            Steps(load_file, self._split, text_to_embed),
             embeddings=self.embeddings,
             target=CollectionWriter(self.store, self._fingerprint, rebuild=rebuild),
             on_progress=self.progress.append,
@@ -67,9 +66,7 @@ class Library:
         """Count what a plan would do."""
         return preview_plan(
             plan,
-            load=load_file,
-            split=self._split,
-            text_of=text_to_embed,
+            Steps(load_file, self._split, text_to_embed),
             held=CollectionWriter(self.store, self._fingerprint, rebuild=rebuild).held,
             count_tokens=self._count,
             batch_size=self.embeddings.batch_size,
