@@ -72,6 +72,11 @@ class SectionSplitter(TextSplitter):
     def _cut(self, text: str, section: Section) -> Iterator[tuple[int, int]]:
         """Yield the spans of a section's chunks, white space taken off both ends."""
         piece = text[section.start : section.end]
+        if _surely_fits(piece, self._chunk_size):
+            kept = piece.strip()
+            first = section.start + piece.index(kept)
+            yield first, first + len(kept)
+            return
         tokens = map_tokens(piece)
         places = _cutting_places(piece, section)
         start = end = 0
@@ -120,6 +125,12 @@ class SectionSplitter(TextSplitter):
 def _is_between_words(piece: str, place: int) -> bool:
     """Return whether the tokenizer, too, sees a word's end there; it takes other white space for control characters."""
     return place in {0, len(piece)} or piece[place - 1] in " \t\n\r" or piece[place] in " \t\n\r"
+
+
+def _surely_fits(piece: str, tokens: int) -> bool:
+    """Return whether a text has no more than so many tokens, as far as its length tells."""
+    # Taken apart into what the vocabulary knows, a character beyond ASCII becomes at most four.
+    return len(piece) * (1 if piece.isascii() else 4) <= tokens
 
 
 def _cutting_places(piece: str, section: Section) -> tuple[list[int], list[int], list[int], list[int]]:
