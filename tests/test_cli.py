@@ -148,6 +148,16 @@ def test_demo_answers_with_a_citation(capsys: pytest.CaptureFixture[str]) -> Non
     assert "(verbatim)" in shown
 
 
+def test_demo_works_again_with_another_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever tries it without a key and then sets one need not know of rebuilding."""
+    assert main(["demo"]) == 0
+    monkeypatch.setenv("RAG_EMBEDDING_DIMENSIONS", "128")
+    assert main(["demo"]) == 0
+    assert capsys.readouterr().out.count("8 added") == 2
+
+
 def test_no_key_names_the_key_and_the_way_without(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
