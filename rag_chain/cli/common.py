@@ -10,14 +10,19 @@ from rag_chain.settings import Settings
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
+
+
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the command line names."""
+    given = {name: getattr(options, name) for name in ("milvus_uri", "collection", "provider")}
+    given["top_k"] = getattr(options, "k", None)
+    return {name: value for name, value in given.items() if value not in (None, "")}
 
 
 def read_settings(options: argparse.Namespace) -> Settings:
     """Return the settings with the command line's options over the environment; say once who answers."""
-    given = {name: getattr(options, name) for name in ("milvus_uri", "collection", "provider")}
-    given["top_k"] = getattr(options, "k", None)
-    settings = Settings(**{name: value for name, value in given.items() if value not in (None, "")})
+    settings = Settings(**given_settings(options))
     if settings.provider == "auto" and settings.resolved_provider == "local":
         notice("no FIREWORKS_API_KEY: working with the local models, which quote passages and write nothing new")
     return settings
@@ -42,12 +47,6 @@ def notice(text: str) -> None:
 def print_json(value: Any) -> None:
     """Print one JSON document, the only thing on stdout."""
     print(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def print_sources(sources: Iterable[Mapping[str, Any]]) -> None:
-    """Print where the passages are, best first."""
-    for source in sources:
-        print(f"[{source['number']}] {place(source)}  (score {source['score']:.2f})")
 
 
 def place(source: Mapping[str, Any]) -> str:

@@ -16,11 +16,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check everything; 1 when something is wrong."""
     from rag_chain.cli import DONE, FAILED
-    from rag_chain.cli.common import print_json
+    from rag_chain.cli.common import given_settings, print_json
     from rag_chain.diagnosis import diagnose
 
-    given = {name: getattr(options, name) for name in ("milvus_uri", "collection", "provider")}
-    report = diagnose({name: value for name, value in given.items() if value})
+    report = diagnose(given_settings(options))
     if options.json:
         print_json(report)
     else:

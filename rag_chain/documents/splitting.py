@@ -73,9 +73,7 @@ class SectionSplitter(TextSplitter):
         """Yield the spans of a section's chunks, white space taken off both ends."""
         piece = text[section.start : section.end]
         if _surely_fits(piece, self._chunk_size):
-            kept = piece.strip()
-            first = section.start + piece.index(kept)
-            yield first, first + len(kept)
+            yield _stripped(piece, 0, len(piece), section.start)
             return
         tokens = map_tokens(piece)
         places = _cutting_places(piece, section)
@@ -86,9 +84,7 @@ class SectionSplitter(TextSplitter):
                 # The overlap leaves no room for anything new.
                 start = rest.start()
                 continue
-            kept = piece[start:cut].strip()
-            first = section.start + piece.index(kept, start)
-            yield first, first + len(kept)
+            yield _stripped(piece, start, cut, section.start)
             start, end = self._overlap_start(start, cut, tokens, places), cut
 
     def _next_cut(self, start: int, new: int, tokens: TokenMap, places: Sequence[Sequence[int]]) -> int:
@@ -120,6 +116,13 @@ class SectionSplitter(TextSplitter):
         sentences = places[2]
         place = bisect_right(sentences, earliest - 1)
         return min(sentences[place], cut) if place < len(sentences) else cut
+
+
+def _stripped(piece: str, start: int, end: int, offset: int) -> tuple[int, int]:
+    """Return the span without white space at its ends, moved by ``offset``."""
+    kept = piece[start:end].strip()
+    first = offset + piece.index(kept, start)
+    return first, first + len(kept)
 
 
 def _is_between_words(piece: str, place: int) -> bool:
