@@ -17,7 +17,7 @@
     │       └── CutReplyError       the answer's stream ended before the model had finished
     └── StoreError                  Milvus could not do what was asked
         ├── StoreUnreachableError   no Milvus at this address
-        ├── StoreLockedError        another process holds this Milvus Lite file
+        ├── StoreLockedError        another process holds this Milvus Lite path and does not share it
         ├── EmptyStoreError         nothing has been ingested yet
         └── FingerprintError        the collection was made with other settings
 """
@@ -88,7 +88,7 @@ class StoreUnreachableError(StoreError):
 
 
 class StoreLockedError(StoreError):
-    """Another process holds this Milvus Lite file."""
+    """Another process holds this Milvus Lite path and does not share it."""
 
 
 class EmptyStoreError(StoreError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -51,7 +51,7 @@ def ingest(
     from rag_chain.models.building import price_embedding
 
     started = monotonic()
-    with _open_job(paths, settings, glob=glob, rebuild=rebuild, prune=prune) as job:
+    with _open_job(paths, settings, glob=glob, rebuild=rebuild, prune=prune, writing=True) as job:
         report = run_plan(job.plan, job.steps, embeddings=job.embeddings, target=job.writer, on_progress=on_progress)
         report.chunks_total = job.store.count() if job.store.exists() else 0
     report.dollars = price_embedding(job.settings, report.tokens)
@@ -73,7 +73,7 @@ def plan_ingest(
     from rag_chain.models.tokens import count_tokens
 
     started = monotonic()
-    with _open_job(paths, settings, glob=glob, rebuild=rebuild, prune=prune) as job:
+    with _open_job(paths, settings, glob=glob, rebuild=rebuild, prune=prune, writing=False) as job:
         report = preview_plan(
             job.plan,
             job.steps,
@@ -145,6 +145,7 @@ def _open_job(
     glob: str | Sequence[str],
     rebuild: bool,
     prune: bool,
+    writing: bool,
 ) -> Iterator[_Job]:
     """Connect to the store and compare the documents with what it holds."""
     from rag_chain.documents import find_documents, split_documents
@@ -160,7 +161,7 @@ def _open_job(
     embeddings = build_embeddings(settings)
     fingerprint = make_fingerprint(settings, embeddings)
     steps = Steps(load_file, lambda document: split_documents([document], settings), text_to_embed)
-    with open_store(settings) as store:
+    with open_store(settings) as store, store.take_turn() if writing else nullcontext():
         exists = store.exists()
         if exists:
             store.open_for(None if rebuild else fingerprint, writing=True)

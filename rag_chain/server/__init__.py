@@ -31,7 +31,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def serve_app(app: FastAPI, host: str, port: int) -> None:
-    """Serve until interrupted; one process, since Milvus Lite has room for one."""
+    """Serve until interrupted."""
     import uvicorn
 
     uvicorn.run(app, host=host, port=port, log_level="info")

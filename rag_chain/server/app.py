@@ -22,7 +22,7 @@ from rag_chain.errors import (
 )
 from rag_chain.pipeline import build_chain
 from rag_chain.server.langserve_routes import build_router
-from rag_chain.store.connection import release_lite
+from rag_chain.store.lite import release_lite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

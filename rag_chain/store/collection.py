@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from langchain_core.documents import Document
 
 from rag_chain.errors import EmptyStoreError
-from rag_chain.store.connection import Address, abandon_client, close_client, open_client, store_errors, write_lock
+from rag_chain.store.connection import Address, Connection
 from rag_chain.store.filters import build_expression, quote
 from rag_chain.store.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
 from rag_chain.store.generations import Generations
 from rag_chain.store.rows import build_row
 from rag_chain.store.schema import DENSE, understands_text
+from rag_chain.store.turns import take_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
+    from pymilvus import MilvusClient
     from typing_extensions import Self
 
     from rag_chain.settings import Settings
 
 ROWS_PER_CALL = 1000
+# A flush on Milvus Lite sorts, indexes and writes everything.
+FLUSH_SECONDS = 120.0
 CONDITIONS_PER_CALL = 100
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,11 +56,8 @@ class Store:
     def __init__(self, address: Address, name: str) -> None:
         self.address = address
         self.name = name
-        self.client = open_client(address)
-        self._abandon = weakref.finalize(self, abandon_client, address, self.client)
-        self._abandon.atexit = False
-        self._lock = write_lock(address)
-        self._generations = Generations(address, self.client, name)
+        self._milvus = Connection(address, self._load)
+        self._generations = Generations(self._milvus, name)
 
     def __enter__(self) -> Self:
         return self
@@ -64,18 +67,30 @@ class Store:
 
     def close(self) -> None:
         """Give the connection back; a Milvus Lite path is free for other processes after it."""
-        if self._abandon.detach():
-            close_client(self.address, self.client)
+        self._milvus.close()
+
+    @property
+    def client(self) -> MilvusClient:
+        """The connected client."""
+        return self._milvus.client
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What pymilvus wants to connect to the same place."""
+        return self._milvus.arguments
+
+    def take_turn(self) -> AbstractContextManager[None]:
+        """Wait until no other ingest into this collection is running, and keep others waiting."""
+        return take_turn(self.address, self.name)
 
     def exists(self) -> bool:
         """Return whether something has been ingested into this collection."""
-        with store_errors("looking for the collection"):
-            return bool(self.client.has_collection(self.name, timeout=self.address.timeout))
+        found = self._run("looking for the collection", lambda c: c.has_collection(self.name, timeout=self._timeout))
+        return bool(found)
 
     def fingerprint(self) -> Fingerprint | None:
         """Return what the collection was made with; None for a collection that is not ours."""
-        with store_errors("reading the collection's properties"):
-            return read_fingerprint(self.client.describe_collection(self.name, timeout=self.address.timeout))
+        return read_fingerprint(self._describe())
 
     def open_for(self, wanted: Fingerprint | None, *, writing: bool) -> None:
         """Make the collection ready, after checking that it was made with the same settings, or at all by us.
@@ -87,8 +102,7 @@ class Store:
                 f"nothing has been ingested into {self.name!r} at {self.address.uri} yet: rag-chain ingest PATH"
             )
         check_fingerprint(self.name, self.fingerprint(), wanted, writing=writing)
-        with store_errors("loading the collection"):
-            self.client.load_collection(self.name, timeout=self.address.timeout)
+        self._run("loading the collection", self._load)
 
     def create(self, fingerprint: Fingerprint, dimensions: int) -> None:
         """Create the collection, empty."""
@@ -110,9 +124,8 @@ class Store:
             build_row(chunk, vector, 0 if chunk.metadata["position"] else counts[chunk.metadata["source"]])
             for chunk, vector in zip(chunks, vectors, strict=True)
         ]
-        with self._lock, store_errors("writing chunks"):
-            for start in range(0, len(rows), ROWS_PER_CALL):
-                self.client.upsert(self.name, rows[start : start + ROWS_PER_CALL], timeout=self.address.timeout)
+        for start in range(0, len(rows), ROWS_PER_CALL):
+            self._upsert(rows[start : start + ROWS_PER_CALL])
 
     def remove(self, source: str, *, keep_version: str = "") -> int:
         """Delete a document's chunks, except those of the version to keep; return how many."""
@@ -126,10 +139,8 @@ class Store:
             for start in range(0, len(others), CONDITIONS_PER_CALL)
             for row in self._rows(" or ".join(others[start : start + CONDITIONS_PER_CALL]), ["id"])
         ]
-        with self._lock, store_errors("deleting chunks"):
-            for start in range(0, len(stale), ROWS_PER_CALL):
-                ids = stale[start : start + ROWS_PER_CALL]
-                self.client.delete(self.name, ids=ids, timeout=self.address.timeout)
+        for start in range(0, len(stale), ROWS_PER_CALL):
+            self._delete(stale[start : start + ROWS_PER_CALL])
         return len(stale)
 
     def held(self, sources: Sequence[str], versions: Sequence[str]) -> Iterator[tuple[Document, NDArray[Any]]]:
@@ -141,26 +152,17 @@ class Store:
 
     def flush(self) -> None:
         """Make everything written so far durable and quick to search."""
-        with self._lock, store_errors("flushing"):
-            self.client.flush(self.name, timeout=max(self.address.timeout, 120.0))
+        self._run("flushing", lambda c: c.flush(self.name, timeout=max(self._timeout, FLUSH_SECONDS)))
 
     def count(self) -> int:
         """Return the number of chunks."""
-        with store_errors("counting chunks"):
-            rows = self.client.query(
-                self.name,
-                filter="",
-                output_fields=["count(*)"],
-                consistency_level="Strong",
-                timeout=self.address.timeout,
-            )
+        options = {"output_fields": ["count(*)"], "consistency_level": "Strong", "timeout": self._timeout}
+        rows = self._run("counting chunks", lambda c: c.query(self.name, filter="", **options))
         return int(rows[0]["count(*)"])
 
     def dimensions(self) -> int:
         """Return the length of the collection's vectors."""
-        with store_errors("reading the schema"):
-            fields = self.client.describe_collection(self.name, timeout=self.address.timeout)["fields"]
-        return next(int(field["params"]["dim"]) for field in fields if field["name"] == DENSE)
+        return next(int(field["params"]["dim"]) for field in self._describe()["fields"] if field["name"] == DENSE)
 
     def rebuild(self, fingerprint: Fingerprint, dimensions: int) -> Store:
         """Return a new, empty collection beside this one; :meth:`publish` puts it in this one's place."""
@@ -173,29 +175,52 @@ class Store:
 
     def version(self) -> str:
         """Return the version of the Milvus behind this store."""
-        with store_errors("asking for the version"):
-            return str(self.client.get_server_version())
+        return str(self._run("asking for the version", lambda c: c.get_server_version()))
 
     @cached_property
     def understands_text(self) -> bool:
         """Whether this Milvus computes BM25 itself and matches patterns other than prefixes."""
         return understands_text(self.version())
 
-    def _rows(self, expression: str, fields: list[str]) -> Iterator[dict[str, Any]]:
-        with store_errors("reading the collection"):
-            pages = self.client.query_iterator(
+    @property
+    def _timeout(self) -> float:
+        return self.address.timeout
+
+    def _run(self, action: str, call: Callable[[MilvusClient], T]) -> T:
+        return self._milvus.run(action, call)
+
+    def _load(self, client: MilvusClient) -> None:
+        if client.has_collection(self.name, timeout=self._timeout):
+            client.load_collection(self.name, timeout=self._timeout)
+
+    def _upsert(self, rows: list[dict[str, Any]]) -> None:
+        self._run("writing chunks", lambda c: c.upsert(self.name, rows, timeout=self._timeout))
+
+    def _delete(self, ids: list[str]) -> None:
+        self._run("deleting chunks", lambda c: c.delete(self.name, ids=ids, timeout=self._timeout))
+
+    def _describe(self) -> dict[str, Any]:
+        described: dict[str, Any] = self._run(
+            "reading the collection's schema", lambda c: c.describe_collection(self.name, timeout=self._timeout)
+        )
+        return described
+
+    def _rows(self, expression: str, fields: list[str]) -> list[dict[str, Any]]:
+        def read(client: MilvusClient) -> list[dict[str, Any]]:
+            pages = client.query_iterator(
                 self.name,
                 batch_size=ROWS_PER_CALL,
                 filter=expression,
                 output_fields=fields,
                 consistency_level="Strong",
-                timeout=self.address.timeout,
+                timeout=self._timeout,
             )
             try:
-                while page := pages.next():
-                    yield from page
+                return [row for page in iter(pages.next, []) for row in page]
             finally:
                 pages.close()
+
+        return self._run("reading the collection", read)
 
 
 def open_store(settings: Settings) -> Store:

@@ -1,4 +1,4 @@
-"""Open and close connections to Milvus: Milvus Lite, a server or Zilliz Cloud; errors become ours here."""
+"""Open connections to Milvus: Milvus Lite, a server or Zilliz Cloud; errors become ours here."""
 
 from __future__ import annotations
 
@@ -6,29 +6,33 @@ import logging
 import queue
 import socket
 import threading
-from collections import Counter
+import time
+import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from rag_chain.errors import SettingsError, StoreError, StoreLockedError, StoreUnreachableError
+from rag_chain.store.lite import LiteHold, find_holder, hold, let_go
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pymilvus import MilvusClient
 
 REACH_SECONDS = 5.0
 # For a server that accepts and then says nothing, or is no Milvus.
 CONNECT_SECONDS = 8.0
+# For a process that is just opening or closing a Milvus Lite path.
+LITE_SECONDS = 10.0
+LITE_PAUSE = 0.05
+# What pymilvus says when nobody answers, and of a call that was cut off.
+CONNECT_FAILED = 2
 
-_lite_users: Counter[str] = Counter()
-_lite_locks: dict[str, threading.RLock] = {}
-_registry = threading.Lock()
-_abandoned: queue.SimpleQueue[tuple[Address, MilvusClient]] = queue.SimpleQueue()
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,55 +49,166 @@ class Address:
         """Whether this is a Milvus Lite path."""
         return "://" not in self.uri
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What pymilvus wants to connect."""
-        given = {"uri": self.uri, "token": self.token, "db_name": self.database}
+    def arguments(self, uri: str = "") -> dict[str, Any]:
+        """Return what pymilvus wants to connect here, or there."""
+        given = {"uri": uri or self.uri, "token": self.token, "db_name": self.database}
         return {name: value for name, value in given.items() if value}
 
 
-def open_client(address: Address) -> MilvusClient:
-    """Connect; each call needs one :func:`close_client`.
+@dataclass(frozen=True)
+class _Link:
+    """A client, where it is connected, and the hold of the Milvus Lite path where it is this process's."""
 
-    The first connection of a process to a Milvus Lite path takes its lock, the last one to be
-    closed gives it back, so that another process can have it.
+    client: MilvusClient
+    arguments: dict[str, Any]
+    hold: LiteHold | None = None
+
+    def close(self) -> None:
+        self.client.close()
+        if self.hold is not None:
+            let_go(self.hold)
+
+
+_abandoned: queue.SimpleQueue[_Link] = queue.SimpleQueue()
+
+
+class Connection:
+    """An open connection; on Milvus Lite it outlives the process that serves the path.
+
+    Garbage collection closes it too, in a thread of its own: a finalizer runs in any thread at any
+    moment, also while that thread holds the lock that closing needs.
     """
+
+    def __init__(self, address: Address, restore: Callable[[MilvusClient], None] = lambda _: None) -> None:
+        """Connect; ``restore`` puts a newly opened Milvus Lite into the state that calls rely on."""
+        import rag_chain.store.vendor  # noqa: F401  before milvus_lite imports pymilvus
+
+        _silence_vendor()
+        _start_closer()
+        self.address = address
+        self._link = _open_link(address)
+        self._restore = restore
+        self._reopening = threading.Lock()
+        self._finalizer = self._watch()
+
+    @property
+    def client(self) -> MilvusClient:
+        """The connected client."""
+        return self._link.client
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What pymilvus wants to connect to the same place."""
+        return self._link.arguments
+
+    def run(self, action: str, call: Callable[[MilvusClient], T]) -> T:
+        """Return what a call gives; ``action`` says in an error what was being done.
+
+        When the process that serves a Milvus Lite path has ended, the call is made once more where
+        the path is served now, perhaps here: none of our calls does harm when it is repeated.
+        """
+        link = self._link
+        try:
+            with store_errors(action):
+                return call(link.client)
+        except StoreUnreachableError:
+            if not self.address.is_lite or link.hold is not None:
+                raise
+        self._reopen(link)
+        with store_errors(action):
+            return call(self.client)
+
+    def close(self) -> None:
+        """Give the connection back; the last one of a process to a Milvus Lite path frees it for others."""
+        if self._finalizer.detach():
+            self._link.close()
+
+    def _watch(self) -> weakref.finalize[[_Link], Connection]:
+        finalizer = weakref.finalize(self, _abandoned.put, self._link)
+        finalizer.atexit = False
+        return finalizer
+
+    def _reopen(self, broken: _Link) -> None:
+        """Connect anew, unless another thread has done so since."""
+        with self._reopening:
+            if self._link is broken:
+                self.close()
+                self._link = _open_link(self.address)
+                self._finalizer = self._watch()
+                with store_errors("opening the collection again"):
+                    self._restore(self.client)
+
+
+def _open_link(address: Address) -> _Link:
+    if address.is_lite:
+        return _open_lite(address)
+    _reach(address.uri)
+    with store_errors(f"connecting to {address.uri}", unreachable=True):
+        return _Link(_connect(address, address.arguments()), address.arguments())
+
+
+def _connect(address: Address, arguments: dict[str, Any]) -> MilvusClient:
     from rag_chain.store.vendor import pymilvus
 
-    _silence_vendor()
-    _start_closer()
-    if not address.is_lite:
-        _reach(address.uri)
-        with store_errors(f"connecting to {address.uri}", unreachable=True):
-            return pymilvus.MilvusClient(**address.arguments, timeout=min(address.timeout, CONNECT_SECONDS))
+    return pymilvus.MilvusClient(**arguments, timeout=min(address.timeout, CONNECT_SECONDS))
+
+
+def _open_lite(address: Address) -> _Link:
+    """Hold the path, or connect to the process that does; it may be about to take it or to give it back."""
+    _refuse_old_lite(address.uri)
     Path(address.uri).parent.mkdir(parents=True, exist_ok=True)
-    with _registry:
-        client = _open_lite(address)
-        _lite_users[address.uri] += 1
-        return client
+    end = time.monotonic() + LITE_SECONDS
+    while time.monotonic() < end:
+        if (link := _hold_lite(address) or _join_lite(address)) is not None:
+            return link
+        time.sleep(LITE_PAUSE)
+    raise StoreLockedError(
+        f"{address.uri} is in use by another process, which does not share it: stop that one, "
+        "or set MILVUS_URI to a Milvus server, which serves many"
+    )
 
 
-def close_client(address: Address, client: MilvusClient) -> None:
-    """Give a connection back."""
-    client.close()
-    if not address.is_lite:
-        return
-    from milvus_lite.server_manager import server_manager_instance
+def _hold_lite(address: Address) -> _Link | None:
+    """Return a link to this process's own server of a path; None when another process holds it."""
+    from milvus_lite.exceptions import DataDirLockedError, MilvusLiteError
 
-    with _registry:
-        _lite_users[address.uri] -= 1
-        if _lite_users[address.uri] <= 0:
-            _lite_users.pop(address.uri)
-            server_manager_instance.release_server(address.uri)
+    path = address.uri
+    try:
+        held = hold(path)
+    except DataDirLockedError:
+        return None
+    except (MilvusLiteError, OSError) as error:
+        raise StoreError(
+            f"{path} can't be opened ({_one_line(str(error))}): check MILVUS_URI and its permissions"
+        ) from error
+    arguments = address.arguments(held.uri)
+    try:
+        with store_errors(f"opening {path}"):
+            return _Link(_connect(address, arguments), arguments, held)
+    except StoreError:
+        let_go(held)
+        raise
 
 
-def abandon_client(address: Address, client: MilvusClient) -> None:
-    """Have a connection given back whose owner was garbage-collected; safe to call from a finalizer.
+def _join_lite(address: Address) -> _Link | None:
+    """Return a link to the process that serves a path; None when it is not to be found, or has just ended."""
+    uri = find_holder(address.uri)
+    if uri is None:
+        return None
+    arguments = address.arguments(uri)
+    try:
+        with store_errors(f"joining {address.uri}"):
+            return _Link(_connect(address, arguments), arguments)
+    except StoreUnreachableError:
+        return None
 
-    A finalizer runs in any thread at any moment, also while that thread holds the lock that closing
-    needs, so a thread of its own does the work.
-    """
-    _abandoned.put((address, client))
+
+def _refuse_old_lite(path: str) -> None:
+    if Path(path).is_file():
+        raise StoreError(
+            f"{path} is a file of Milvus Lite 2, which version 3 can't read: "
+            "move it away and ingest again, or set MILVUS_URI to another path"
+        )
 
 
 @cache
@@ -103,29 +218,20 @@ def _start_closer() -> None:
 
 def _close_abandoned() -> None:
     while True:
-        close_client(*_abandoned.get())
-
-
-def write_lock(address: Address) -> threading.RLock:
-    """Return the lock that every write to a Milvus Lite path must hold.
-
-    Milvus Lite 3.2 mixes up its log when two writers overlap, and a kill then loses rows that
-    were acknowledged. Servers need no such lock; theirs is never contended.
-    """
-    with _registry:
-        return _lite_locks.setdefault(address.uri if address.is_lite else "", threading.RLock())
+        _abandoned.get().close()
 
 
 @contextmanager
 def store_errors(action: str, *, unreachable: bool = False) -> Iterator[None]:
     """Turn what pymilvus and gRPC raise into one line that says what was being done."""
-    from grpc import RpcError
+    from grpc import RpcError, StatusCode
     from pymilvus.exceptions import MilvusException
 
-    kind = StoreUnreachableError if unreachable else StoreError
     try:
         yield
     except MilvusException as error:
+        lost = unreachable or error.code in {CONNECT_FAILED, StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
+        kind = StoreUnreachableError if lost else StoreError
         raise kind(f"Milvus failed while {action}: {_one_line(error.message)}{_mend(error.message)}") from error
     except RpcError as error:
         raise StoreUnreachableError(f"lost the connection to Milvus while {action}: check MILVUS_URI") from error
@@ -154,48 +260,7 @@ def _reach(uri: str) -> None:
         ) from error
 
 
-def _open_lite(address: Address) -> MilvusClient:
-    from pymilvus import MilvusClient
-    from pymilvus.exceptions import ConnectionConfigException
-
-    if Path(address.uri).is_file():
-        raise StoreError(
-            f"{address.uri} is a file of Milvus Lite 2, which version 3 can't read: "
-            "move it away and ingest again, or set MILVUS_URI to another path"
-        )
-    try:
-        return MilvusClient(**address.arguments)
-    except ConnectionConfigException as error:
-        raise _why_closed(address.uri) from error
-
-
-def _why_closed(path: str) -> StoreError:
-    """Find out why a Milvus Lite path does not open; pymilvus only says that it does not."""
-    from milvus_lite.db import MilvusLite
-    from milvus_lite.exceptions import DataDirLockedError, MilvusLiteError
-
-    try:
-        MilvusLite(path).close()
-    except DataDirLockedError:
-        return StoreLockedError(
-            f"{path} is in use by another process: stop that one (rag-chain serve?), "
-            "or set MILVUS_URI to a Milvus server, which serves many"
-        )
-    except (MilvusLiteError, OSError) as error:
-        return StoreError(f"{path} can't be opened ({_one_line(str(error))}): check MILVUS_URI and its permissions")
-    return StoreError(f"{path} could not be opened: try again")
-
-
 def _silence_vendor() -> None:
     # They log every failed call with a traceback and the first row's text; the exception says enough.
     for name in ("pymilvus", "milvus_lite", "milvus_lite.server_manager", "langchain_milvus"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def release_lite() -> None:
-    """Close every Milvus Lite path of this process; the interpreter's own exit does so too, a signal does not."""
-    from milvus_lite.server_manager import server_manager_instance
-
-    with _registry:
-        _lite_users.clear()
-        server_manager_instance.release_all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import rag_chain.store.vendor  # noqa: F401  # isort: skip  must come before langchain_milvus
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import run_in_executor
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from rag_chain.store.filters import Filter
     from rag_chain.store.fingerprint import Fingerprint
 
+# Before a search that failed is made again, in seconds.
+PAUSES = (0.0, 0.3)
 # How much further to look when a filter's wildcards left too little, and the most that Milvus returns.
 FURTHER, MOST_RESULTS = 8, 16_384
 
@@ -43,7 +46,7 @@ class ChunkStore(Milvus):
             super().__init__(
                 embedding_function=embeddings,
                 collection_name=store.name,
-                connection_args=store.address.arguments,
+                connection_args=store.arguments,
                 consistency_level="Bounded",
                 index_params=DENSE_INDEX,
                 search_params=DENSE_SEARCH,
@@ -110,7 +113,18 @@ class ChunkIndex:
         self._lock = threading.Lock()
 
     def nearest(self, vector: list[float], k: int, conditions: Filter | None = None) -> list[tuple[Document, float]]:
-        """Return the ``k`` nearest chunks with their cosines, best first; see :meth:`ChunkStore.nearest`."""
+        """Return the ``k`` nearest chunks with their cosines, best first; see :meth:`ChunkStore.nearest`.
+
+        The collection may be replaced by a rebuild, or the process that serves it end, while it is
+        searched: then it is opened anew and searched once more.
+        """
+        for pause in PAUSES:
+            store = self._open()
+            try:
+                return store.nearest(vector, k, conditions)
+            except StoreError:
+                self._forget(store)
+                time.sleep(pause)
         return self._open().nearest(vector, k, conditions)
 
     def _open(self) -> ChunkStore:
@@ -119,8 +133,14 @@ class ChunkIndex:
                 store = self._open_store()
                 try:
                     store.open_for(self._fingerprint, writing=False)
+                    self._opened = ChunkStore(store, self._embeddings)
                 except StoreError:
                     store.close()
                     raise
-                self._opened = ChunkStore(store, self._embeddings)
             return self._opened
+
+    def _forget(self, failed: ChunkStore) -> None:
+        # It is closed when the last search in it has ended, by the garbage collector.
+        with self._lock:
+            if self._opened is failed:
+                self._opened = None

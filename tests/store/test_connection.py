@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pymilvus
 import pytest
 
-from rag_chain.errors import RagChainError, SettingsError, StoreError, StoreLockedError, StoreUnreachableError
+from rag_chain.errors import RagChainError, SettingsError, StoreError, StoreUnreachableError
 from rag_chain.settings import Settings
 from rag_chain.store import collection
 from rag_chain.store.collection import Store
-from rag_chain.store.connection import Address, release_lite, write_lock
+from rag_chain.store.connection import Address
+from rag_chain.store.lite import release_lite
 from tests.store.chunks import FINGERPRINT, make_chunks, write
 
 if TYPE_CHECKING:
@@ -145,16 +146,6 @@ def test_another_process_can_read_after_closing(store: Store, address: Address, 
     assert run_python(READ, address.uri, cwd=tmp_path) == ["a.md", "b.md"]
 
 
-def test_another_process_is_told_that_the_path_is_taken(store: Store, address: Address, tmp_path: Path) -> None:
-    """Two processes at one path are refused in one line that names the path and the ways out."""
-    name, message = run_python(READ, address.uri, cwd=tmp_path)
-    assert name == StoreLockedError.__name__
-    assert "\n" not in message
-    assert address.uri in message
-    assert "another process" in message
-    assert "MILVUS_URI" in message
-
-
 def test_a_file_of_the_old_milvus_lite_is_refused(tmp_path: Path) -> None:
     """Version 2 kept a file where version 3 keeps a folder; the message says what to do, the file stays."""
     old = tmp_path / "old.db"
@@ -213,16 +204,11 @@ def test_an_address_that_is_none_is_a_wrong_setting() -> None:
 
 def test_settings_reach_the_connection() -> None:
     """Token and database are passed on; what is not set is not."""
-    assert Address("http://h:1").arguments == {"uri": "http://h:1"}
+    assert Address("http://h:1").arguments() == {"uri": "http://h:1"}
     address = Address("http://h:1", "secret", "mine")
-    assert address.arguments == {"uri": "http://h:1", "token": "secret", "db_name": "mine"}
+    assert address.arguments() == {"uri": "http://h:1", "token": "secret", "db_name": "mine"}
+    assert address.arguments("http://h:2")["uri"] == "http://h:2"
     assert (address.is_lite, Address("/x/y.db").is_lite) == (False, True)
-
-
-def test_each_lite_path_has_one_write_lock() -> None:
-    """All writers to a path share a lock; another path has its own."""
-    assert write_lock(Address("/x/a.db")) is write_lock(Address("/x/a.db", timeout=1))
-    assert write_lock(Address("/x/a.db")) is not write_lock(Address("/x/b.db"))
 
 
 def test_store_errors_are_ours(store: Store) -> None:

@@ -1,0 +1,179 @@
+"""One Milvus Lite path in several processes: shared, handed over, and safe when one of them is killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pymilvus import MilvusClient
+
+from rag_chain.errors import StoreLockedError
+from rag_chain.store import connection
+from rag_chain.store.collection import Store
+from rag_chain.store.lite import NOTE, find_holder
+from rag_chain.store.lite_server import Traffic
+from tests.store.chunks import FINGERPRINT, make_chunks, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rag_chain.store.connection import Address
+    from tests.store.conftest import OpenStore
+
+ROOT = Path(__file__).parents[2]
+
+HOLD = """
+    from rag_chain.store.collection import Store
+    from rag_chain.store.connection import Address
+    from tests.store.chunks import FINGERPRINT, make_chunks, write
+    with Store(Address(sys.argv[1]), "documents") as store:
+        if not store.exists():
+            store.create(FINGERPRINT, 64)
+        store.open_for(FINGERPRINT, writing=True)
+        write(store, make_chunks("theirs.md", "one", "two"))
+        print("ready", flush=True)
+        sys.stdin.readline()
+"""
+HOLD_PLAINLY = """
+    from pymilvus import MilvusClient
+    client = MilvusClient(sys.argv[1])
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextmanager
+def other_process(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a script until it says that it is ready; a line on its stdin lets it go on."""
+    command = [sys.executable, "-c", f"import sys\n{textwrap.dedent(code)}", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Let the process end by itself."""
+    process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+
+
+def test_two_processes_read_and_write(address: Address, open_store: OpenStore) -> None:
+    """What the other process has written is read here, and what is written here is there when both have ended."""
+    with other_process(HOLD, address.uri) as process:
+        store = open_store()
+        store.open_for(FINGERPRINT, writing=True)
+        assert list(store.catalogue()) == ["theirs.md"]
+        write(store, make_chunks("ours.md", "one"))
+        store.close()
+        end(process)
+    reopened = open_store()
+    reopened.open_for(FINGERPRINT, writing=True)
+    assert sorted(reopened.catalogue()) == ["ours.md", "theirs.md"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_store_outlives_the_process_that_serves_it(address: Address, open_store: OpenStore, *, killed: bool) -> None:
+    """When that one ends, or is killed, the next call opens the path here; nothing is lost."""
+    with other_process(HOLD, address.uri) as process:
+        store = open_store()
+        store.open_for(FINGERPRINT, writing=True)
+        write(store, make_chunks("before.md", "one"))
+        if killed:
+            process.kill()
+            process.wait()
+        else:
+            end(process)
+        write(store, make_chunks("after.md", "one"))
+        assert sorted(store.catalogue()) == ["after.md", "before.md", "theirs.md"]
+    assert find_holder(address.uri) is not None, "served by this process now"
+
+
+def test_a_process_that_does_not_share_is_named(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that a plain client holds elsewhere is refused in one line that names the ways out."""
+    monkeypatch.setattr(connection, "LITE_SECONDS", 0.3)
+    with other_process(HOLD_PLAINLY, address.uri):
+        with pytest.raises(StoreLockedError, match=r"in use by another process.*MILVUS_URI") as caught:
+            Store(address, "documents")
+        assert "\n" not in str(caught.value)
+
+
+def test_an_old_note_is_not_believed(store: Store, address: Address) -> None:
+    """A note whose port is another server's by now does not lead there: it does not know the token."""
+    note = Path(address.uri) / NOTE
+    right = json.loads(note.read_text("utf-8"))
+    assert find_holder(address.uri) is not None
+    store.close()
+    assert not note.exists()
+    wrong_notes: list[object] = [{**right, "token": "0" * 32}, {"port": 1, "token": ""}, {"port": right["port"]}, []]
+    for wrong in wrong_notes:
+        note.write_text(json.dumps(wrong), "utf-8")
+        assert find_holder(address.uri) is None
+    note.write_text("{", "utf-8")
+    assert find_holder(address.uri) is None
+
+
+def test_the_note_is_for_its_user_only(store: Store, address: Address) -> None:
+    """Nobody else on the machine can read it."""
+    if sys.platform != "win32":
+        assert (Path(address.uri) / NOTE).stat().st_mode & 0o077 == 0
+
+
+def test_a_plain_client_of_this_process_shares_the_path(store: Store, address: Address) -> None:
+    """Somebody's own MilvusClient works beside ours, whichever was opened first."""
+    assert MilvusClient(address.uri).has_collection(store.name)
+    store.close()
+    plain = MilvusClient(address.uri)
+    with Store(address, "documents") as ours:
+        assert ours.exists()
+    plain.close()
+
+
+def test_writes_go_one_by_one() -> None:
+    """A second writer waits until the first is done; readers do not."""
+    traffic = Traffic()
+    log: list[str] = []
+
+    def write_too() -> None:
+        with traffic.lane("Upsert")():
+            log.append("second")
+
+    with traffic.lane("Insert")():
+        other = threading.Thread(target=write_too)
+        other.start()
+        with traffic.lane("Search")():
+            log.append("read")
+        other.join(0.05)
+        log.append("first")
+    other.join()
+    assert log == ["read", "first", "second"]
+
+
+def test_nothing_is_removed_while_it_is_read() -> None:
+    """A collection is dropped when the searches in it have ended, and the next search waits for that."""
+    traffic = Traffic()
+    log: list[str] = []
+
+    def drop() -> None:
+        with traffic.lane("DropCollection")():
+            log.append("dropped")
+
+    with traffic.lane("Search")():
+        other = threading.Thread(target=drop)
+        other.start()
+        other.join(0.05)
+        log.append("found")
+    other.join()
+    with traffic.lane("Search")():
+        log.append("found again")
+    assert log == ["found", "dropped", "found again"]
