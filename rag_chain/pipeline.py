@@ -44,7 +44,8 @@ def ingest(
     New and changed documents are loaded, split, embedded and written; unchanged ones cost
     nothing; those gone from the same places are removed, unless ``prune`` is False or ``glob``
     narrows what is looked at. ``rebuild`` makes a new collection and puts it in the old one's
-    place when it is complete. Documents that can't be read are in ``report.refused``.
+    place when it is complete. Documents that can't be read are in ``report.refused``;
+    ``report.differences`` says where the documents came out otherwise than they were planned.
     Raises a :class:`~rag_chain.errors.RagChainError` when nothing could be done.
     """
     from rag_chain.ingestion.run import run_plan
@@ -67,7 +68,10 @@ def plan_ingest(
     rebuild: bool = False,
     prune: bool = True,
 ) -> IngestReport:
-    """Return what :func:`ingest` would do, without asking a model and without writing."""
+    """Return what :func:`ingest` would do, cost and take, without asking a model and without writing.
+
+    ``report.minutes`` is reckoned from the limits in the settings, ``report.limited_by`` names the one that counts.
+    """
     from rag_chain.ingestion.preview import preview_plan
     from rag_chain.models.building import price_embedding
     from rag_chain.models.tokens import count_tokens
@@ -81,6 +85,7 @@ def plan_ingest(
             count_tokens=lambda texts: sum(count_tokens(texts)),
             batch_size=job.embeddings.batch_size,
         )
+    _add_estimate(report, job.settings)
     report.dollars = price_embedding(job.settings, report.tokens)
     report.seconds = monotonic() - started
     return report
@@ -168,6 +173,23 @@ def _open_job(
         found = find_documents(paths, settings, glob=glob)
         plan = make_plan(found, store.catalogue() if exists else {}, prune=prune and not glob, rebuild=rebuild)
         yield _Job(settings, embeddings, store, CollectionWriter(store, fingerprint, rebuild=rebuild), plan, steps)
+
+
+def _add_estimate(report: IngestReport, settings: Settings) -> None:
+    """Put in how long the embedding takes; a local model is sent no requests."""
+    from rag_chain.ingestion.estimate import estimate_embedding
+
+    if settings.resolved_provider == "local":
+        report.requests = 0
+    estimate = estimate_embedding(
+        chunks=report.chunks_embedded,
+        requests=report.requests,
+        tokens=report.tokens,
+        provider=settings.resolved_provider,
+        requests_per_minute=settings.embedding_requests_per_minute,
+        tokens_per_minute=settings.embedding_tokens_per_minute,
+    )
+    report.minutes, report.limited_by = estimate.minutes, estimate.limited_by
 
 
 def _build_retriever(settings: Settings, embeddings: EmbeddingModel) -> BaseRetriever:

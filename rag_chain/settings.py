@@ -72,6 +72,24 @@ class Settings(BaseSettings):
     embedding_dimensions: int | None = Field(None, gt=0, description="Vector length; default: the model's own.")
     embedding_batch: int = Field(64, gt=0, le=2048, description="Most texts in one embedding request.")
     embedding_concurrency: int = Field(8, gt=0, le=256, description="Most embedding requests in flight.")
+    embedding_price: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Dollars for a million embedded tokens; default: the price list of November 2026.",
+    )
+    embedding_requests_per_minute: int = Field(
+        6000,
+        gt=0,
+        description="Requests a minute for the estimate of --plan only, since the actual pace adapts to the "
+        "provider's answers; 10 without a payment method.",
+    )
+    embedding_tokens_per_minute: int = Field(
+        27_000_000,
+        gt=0,
+        description="Tokens a minute for the estimate of --plan only: the limit of small models since October 2026; "
+        "whether it holds for embedding models is not documented.",
+    )
     chat_model: str = Field(FIREWORKS_CHAT_MODEL, description="Chat model that writes the answer.")
     chat_fallbacks: Annotated[tuple[str, ...], NoDecode] = Field(
         FIREWORKS_CHAT_FALLBACKS,

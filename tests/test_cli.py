@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rag_chain import Settings
 from rag_chain.cli import COMMANDS, main
+from rag_chain.store import connection
 from tests.fireworks_faults import Status
 
 if TYPE_CHECKING:
@@ -55,7 +58,8 @@ def test_ingest_prints_its_report_as_json(folder: Path, capsys: pytest.CaptureFi
     assert main(["ingest", str(folder), "--json"]) == 0
     report = read_json(capsys)
     assert report["documents"] == {"added": 3, "changed": 0, "unchanged": 0, "removed": 0, "refused": 0}
-    assert report["refused"] == []
+    assert (report["refused"], report["as_planned"], report["planned"]) == ([], True, report["documents"])
+    assert {source["state"] for source in report["sources"]} == {"added"}
     assert report["chunks"] == {"total": 4, "embedded": 4, "reused": 0, "deleted": 0}
     assert set(report["embedding"]) == {"requests", "texts", "tokens", "dollars"}
     assert report["seconds"] > 0
@@ -75,6 +79,86 @@ def test_a_refused_document_is_named_and_the_rest_goes_on(folder: Path, capsys: 
     captured = capsys.readouterr()
     assert "refused broken.pdf: " in captured.err
     assert "3 added" in captured.out
+
+
+def test_a_plan_estimates_the_time(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit that counts is named, for a person and for a machine."""
+    monkeypatch.setenv("RAG_EMBEDDING_REQUESTS_PER_MINUTE", "10")
+    monkeypatch.setenv("RAG_EMBEDDING_BATCH", "1")
+    assert main(["ingest", str(folder), "--plan", "--json"]) == 0
+    assert read_json(capsys)["estimate"] == {"minutes": 0.4, "limited_by": "requests per minute"}
+    assert main(["ingest", str(folder), "--plan"]) == 0
+    assert "time: less than a minute at 10 requests a minute\n" in capsys.readouterr().out
+    monkeypatch.setenv("RAG_EMBEDDING_REQUESTS_PER_MINUTE", "2")
+    assert main(["ingest", str(folder), "--plan"]) == 0
+    assert "time: about 2 min at 2 requests a minute\n" in capsys.readouterr().out
+
+
+def test_nothing_to_embed_takes_no_time(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A plan without new texts shows no estimate, and neither does an ingest."""
+    assert main(["ingest", str(folder)]) == 0
+    assert main(["ingest", str(folder), "--plan"]) == 0
+    assert "time:" not in capsys.readouterr().out
+
+
+def test_an_unknown_price_names_its_setting(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather than a price of nothing; a known one is shown."""
+    monkeypatch.setenv("RAG_EMBEDDING_MODEL", "somebody/unknown")
+    assert main(["ingest", str(folder), "--plan"]) == 0
+    assert "price not known: set RAG_EMBEDDING_PRICE" in capsys.readouterr().out
+    assert main(["ingest", str(folder), "--plan", "--json"]) == 0
+    assert read_json(capsys)["embedding"]["dollars"] is None
+    monkeypatch.setenv("RAG_EMBEDDING_PRICE", "1000000")
+    assert main(["ingest", str(folder), "--plan", "--json"]) == 0
+    priced = read_json(capsys)["embedding"]
+    assert priced["dollars"] == priced["tokens"]
+
+
+def test_an_ingest_says_where_it_left_its_plan(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line on stderr; nothing where all went as planned, and nothing from a plan."""
+    assert main(["ingest", str(folder)]) == 0
+    (folder / "blank.txt").write_text("\n", "utf-8")
+    assert main(["ingest", str(folder), "--plan"]) == 3
+    assert "planned" not in capsys.readouterr().err
+    assert main(["ingest", str(folder)]) == 3
+    assert "not as planned: 0 added instead of 1, 1 refused instead of 0\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--plan", "--json"])
+def test_refusals_are_written_for_machines(option: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One JSON object a line: the document, the reason and the time; the old lines are gone."""
+    (folder / "broken.pdf").write_bytes(b"this is no PDF")
+    (folder / "blank.txt").write_text("\n", "utf-8")
+    log = Path("refused.jsonl")
+    log.write_text("old\n" * 9, "utf-8")
+    before = datetime.now(timezone.utc) - timedelta(milliseconds=1)
+    assert main(["ingest", str(folder), "--refusals", str(log), option]) == 3
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    assert [set(line) for line in lines] == [{"source", "reason", "time"}] * 2
+    assert {line["source"]: line["reason"] for line in lines}["blank.txt"] == "there is no text in it"
+    assert all(before <= datetime.fromisoformat(line["time"]) <= datetime.now(timezone.utc) for line in lines)
+
+
+def test_no_refusals_are_an_empty_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also after a run that failed: what an earlier one had refused is not this one's."""
+    log = Path("refused.jsonl")
+    for place, status in ((folder, 0), (folder / "nowhere", 1)):
+        log.write_text("old\n", "utf-8")
+        assert main(["ingest", str(place), "--refusals", str(log)]) == status
+        assert log.read_text("utf-8") == ""
+
+
+def test_refusals_that_cannot_be_written_stop_the_ingest(
+    folder: Path, provider: FireworksServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The path is named before any work is done."""
+    assert "missing/refused.jsonl" in fail(capsys, "ingest", str(folder), "--refusals", "missing/refused.jsonl")
+    assert provider.requests == []
+    assert not Path("cli.db").exists()
 
 
 def test_only_refused_documents_mean_nothing_was_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,16 +300,18 @@ def test_another_model_is_one_line(
     assert "ingest --rebuild" in fail(capsys, "ingest", str(folder))
 
 
-def test_a_store_held_by_another_process_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Milvus Lite has room for one process; the second one is told so."""
+def test_a_store_held_by_another_process_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is none of ours does not share its Milvus Lite; the second one is told so."""
+    monkeypatch.setattr(connection, "LITE_SECONDS", 0.3)
     main(["ingest", str(folder), "--json"])
     capsys.readouterr()
     code = (
-        "import sys; from rag_chain import Settings; from rag_chain.store.collection import open_store\n"
-        "with open_store(Settings()): print('open', flush=True); sys.stdin.read()"
+        "import sys, milvus_lite; db = milvus_lite.MilvusLite(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
+        [sys.executable, "-c", code, Settings().milvus_uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdin is not None

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import argparse
 
     from rag_chain.ingestion.report import IngestReport
+    from rag_chain.settings import Settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="only these paths inside folders and zips, e.g. 'en/faq/*.md'; may be repeated; prunes nothing",
     )
-    parser.add_argument("--plan", action="store_true", help="show what would be done and what it would cost")
+    parser.add_argument("--plan", action="store_true", help="show what would be done, its cost and time")
     parser.add_argument("--rebuild", action="store_true", help="build a new collection, then put it in place")
     parser.add_argument("--no-prune", dest="prune", action="store_false", help="keep documents that are gone")
     parser.add_argument("--engine", choices=("local",), default="local", help="where the work is done")
+    parser.add_argument(
+        "--refusals", metavar="FILE", help="write refused documents to this file as JSON Lines; empty when none is"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -33,8 +37,11 @@ def run(options: argparse.Namespace) -> int:
     from rag_chain.cli import DONE, FAILED, SOME_REFUSED
     from rag_chain.cli.common import print_json, read_settings
     from rag_chain.cli.progress import progress_bar
+    from rag_chain.cli.refusals import write_refusals
     from rag_chain.pipeline import ingest, plan_ingest
 
+    # Empty before any work: an unwritable path must not cost an ingest, nor old refusals pass for this run's.
+    write_refusals(options.refusals, [])
     settings = read_settings(options)
     choices = {"glob": options.glob, "rebuild": options.rebuild, "prune": options.prune}
     if options.plan:
@@ -42,10 +49,12 @@ def run(options: argparse.Namespace) -> int:
     else:
         with progress_bar() as show:
             report = ingest(options.paths, settings, **choices, on_progress=show)
+    write_refusals(options.refusals, report.refused)
     if options.json:
         print_json(report.to_json())
     else:
         print_report(report, planned=options.plan)
+        print_estimate(report, settings)
     if not report.refused:
         return DONE
     return SOME_REFUSED if report.documents else FAILED
@@ -58,17 +67,40 @@ def print_report(report: IngestReport, *, planned: bool = False) -> None:
     if report.skipped:
         kinds = sorted({skipped.source.rpartition(".")[2].lower() for skipped in report.skipped})
         print(f"left out {len(report.skipped)} files of other types ({', '.join(kinds)})", file=sys.stderr)
-    parts = [
-        f"{len(report.added)} added",
-        f"{len(report.changed)} changed",
-        f"{len(report.unchanged)} unchanged",
-    ]
-    parts += [f"{len(report.removed)} removed", f"{len(report.refused)} refused"]
-    price = "" if not report.dollars else f", ${report.dollars:.4f}"
-    print(f"{'would be: ' if planned else ''}documents: {', '.join(parts)}")
+    if report.differences and not planned:
+        print(f"not as planned: {_differences(report)}", file=sys.stderr)
+    documents = ", ".join(f"{count} {state}" for state, count in report.counts.items())
+    print(f"{'would be: ' if planned else ''}documents: {documents}")
     print(f"chunks: {report.chunks_embedded} to embed" if planned else _chunks(report), end="")
     requests = f" in {report.requests} requests" if report.requests else ""
-    print(f"; {report.tokens:,} tokens{requests}{price}; {report.seconds:.1f} s")
+    print(f"; {report.tokens:,} tokens{requests}{_price(report)}; {report.seconds:.1f} s")
+
+
+def print_estimate(report: IngestReport, settings: Settings) -> None:
+    """Print how long the embedding would take, and at which of the limits; nothing where there is none to do."""
+    limits = {
+        "this machine": "the pace of this machine",
+        "requests per minute": f"{settings.embedding_requests_per_minute:,} requests a minute",
+        "tokens per minute": f"{settings.embedding_tokens_per_minute:,} tokens a minute",
+    }
+    if report.minutes:
+        print(f"time: {_duration(report.minutes)} at {limits[report.limited_by]}")
+
+
+def _duration(minutes: float) -> str:
+    if minutes < 1:
+        return "less than a minute"
+    return f"about {minutes:.2g} min" if minutes < 100 else f"about {minutes / 60:,.1f} h"
+
+
+def _differences(report: IngestReport) -> str:
+    return ", ".join(f"{done} {state} instead of {planned}" for state, (planned, done) in report.differences.items())
+
+
+def _price(report: IngestReport) -> str:
+    if report.dollars is None and report.tokens:
+        return ", price not known: set RAG_EMBEDDING_PRICE"
+    return f", ${report.dollars:.4f}" if report.dollars else ""
 
 
 def _chunks(report: IngestReport) -> str:

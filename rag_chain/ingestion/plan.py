@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from rag_chain.errors import DocumentError, NoDocumentsError
-from rag_chain.ingestion.report import IngestReport, Refused
+from rag_chain.ingestion.report import STATES, IngestReport, Refused
 from rag_chain.store.schema import SOURCE_BYTES
 
 if TYPE_CHECKING:
@@ -94,7 +94,10 @@ class Work:
 
 @dataclass
 class Plan:
-    """What an ingest will do; ``held`` is what the store holds of it, nothing where it is built anew."""
+    """What an ingest will do; ``held`` is what the store holds of it, nothing where it is built anew.
+
+    ``reasons`` says why a document is to be added or changed, where that is not the usual reason.
+    """
 
     added: list[Work] = field(default_factory=list)
     changed: list[Work] = field(default_factory=list)
@@ -103,6 +106,12 @@ class Plan:
     refused: list[Refused] = field(default_factory=list)
     skipped: list[Refused] = field(default_factory=list)
     held: Mapping[str, Stored] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the number of documents in each state."""
+        return {state: len(getattr(self, state)) for state in STATES}
 
     @property
     def work(self) -> list[Work]:
@@ -120,7 +129,7 @@ def make_plan(found: Findings, catalogue: Mapping[str, Stored], *, prune: bool, 
     or are of other roots, are an error, not lost.
     """
     names = SourceNames(catalogue)
-    plan = Plan(held={} if rebuild else catalogue)
+    plan = Plan(reasons=dict.fromkeys(catalogue, "built anew")) if rebuild else Plan(held=catalogue)
     roots: set[str] = set()
     for file in found:
         roots.add(file.root)
@@ -150,6 +159,8 @@ def report_plan(plan: Plan) -> IngestReport:
         removed=list(plan.removed),
         refused=list(plan.refused),
         skipped=list(plan.skipped),
+        planned=plan.counts,
+        reasons=dict(plan.reasons),
         chunks_reused=sum(plan.held[source].chunks for source in plan.unchanged),
     )
 
@@ -190,6 +201,9 @@ def _sort_in(plan: Plan, work: Work) -> None:
         plan.unchanged.append(work.source)
     else:
         plan.changed.append(work)
+        if stored.uri != work.file.uri:
+            also = "" if stored.version == work.version else ", and its content changed"
+            plan.reasons[work.source] = f"moved from {stored.uri}{also}"
 
 
 class SourceNames:

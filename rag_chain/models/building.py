@@ -71,7 +71,7 @@ def price_embedding(settings: Settings, tokens: int) -> float | None:
     """Return what embedding this many tokens costs in dollars; None where that is not known."""
     if settings.resolved_provider == "local":
         return 0.0
-    return embedding_dollars(settings.embedding_model, tokens)
+    return embedding_dollars(settings.embedding_model, tokens, settings.embedding_price)
 
 
 def build_reranker(settings: Settings) -> Reranker | None:

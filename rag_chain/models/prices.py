@@ -14,7 +14,8 @@ _PRICES = (
 )
 
 
-def embedding_dollars(model: str, tokens: int) -> float | None:
-    """Return the price of embedding this many tokens; None where the model's price is not known."""
-    price = next((price for part, price in _PRICES if part in model.lower()), None)
+def embedding_dollars(model: str, tokens: int, price: float | None = None) -> float | None:
+    """Return what embedding this many tokens costs, at ``price`` or the list's; None where neither is known."""
+    if price is None:
+        price = next((listed for part, listed in _PRICES if part in model.lower()), None)
     return None if price is None else round(tokens * price / 1_000_000, 6)
