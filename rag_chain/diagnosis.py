@@ -1,8 +1,10 @@
-"""Check what can go wrong between the settings and an answer, one thing after the other."""
+"""Check what can go wrong between the settings and an answer, one thing after the other; mend the store."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag_chain.errors import EmptyStoreError, RagChainError
 from rag_chain.settings import Settings
@@ -11,62 +13,163 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rag_chain.models.embedding import EmbeddingModel
+    from rag_chain.store.collection import Store
+    from rag_chain.store.fingerprint import Fingerprint
+    from rag_chain.store.repair import Inventory, LeftOver
+
+REPAIR, INGEST = "rag-chain doctor --repair", "rag-chain ingest PATH"
+
+T = TypeVar("T")
 
 
 def diagnose(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``{"ok", "checks": [{"name", "ok", "detail", "mend"}]}``; later checks need the earlier ones."""
-    checks: list[dict[str, Any]] = []
+    """Return ``{"ok", "checks": [{"name", "ok", "detail", "mend"}]}``; later checks need the earlier ones.
 
-    def check(name: str, look: Callable[[], str]) -> bool:
+    Beside it, once the store can be reached, are ``collections``: ``[{"name", "state", "chunks"}]``,
+    and the ``fingerprint`` of the current one.
+    """
+    from rag_chain.models.building import build_embeddings
+    from rag_chain.pipeline import make_fingerprint
+
+    checks = _Checks()
+    settings = checks.attempt("settings", lambda: Settings(**given), _show_settings)
+    if settings is not None:
+        build = cache(lambda: build_embeddings(settings))
+        checks.attempt("embeddings", lambda: _try_embeddings(build()))
+        checks.attempt("chat model", lambda: _try_chat(settings, build))
+        _with_store(
+            checks, settings, lambda store: _check_store(checks, store, lambda: make_fingerprint(settings, build()))
+        )
+    return checks.report()
+
+
+def repair(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Remove from the store what broken-off runs left, when no ingest is running; ask no model.
+
+    Returns the shape of :func:`diagnose`, and beside it ``repaired``: ``{"orphaned chunks": {"chunks":
+    12, "of": ["a.md"]}}``, empty when there was nothing. Collections that a rebuild kept are not touched.
+    """
+    checks = _Checks()
+    settings = checks.attempt("settings", lambda: Settings(**given), _show_settings)
+    if settings is not None:
+        _with_store(checks, settings, lambda store: _repair_store(checks, store))
+    return checks.report()
+
+
+class _Checks:
+    """The checks' results, in order, and what the report shows beside them."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, Any] = {}
+        self._results: list[dict[str, Any]] = []
+
+    def attempt(self, name: str, look: Callable[[], T], show: Callable[[T], str] = str, *, mend: str = "") -> T | None:
+        """Return what was found, and add it as a check; None when it failed, or nothing is there yet."""
         try:
-            checks.append(_result(name, True, look()))
+            found = look()
+            self.add(name, show(found), mend=mend)
         except EmptyStoreError as error:
             detail, _, mend = str(error).rpartition(": ")
-            checks.append(_result(name, True, detail, mend))
+            self.add(name, detail, mend=mend)
         except RagChainError as error:
             detail, _, mend = str(error).partition(": ")
-            checks.append(_result(name, False, detail, mend))
-        return bool(checks[-1]["ok"])
+            self.add(name, detail, ok=False, mend=mend)
+        else:
+            return found
+        return None
 
-    if check("settings", lambda: _show_settings(Settings(**given))):
-        settings = Settings(**given)
-        check("embeddings", lambda: _try_embeddings(settings))
-        check("chat model", lambda: _try_chat(settings))
-        check("milvus", lambda: _try_store(settings))
-    return {"ok": all(entry["ok"] for entry in checks), "checks": checks}
+    def add(self, name: str, detail: str, *, ok: bool = True, mend: str = "") -> None:
+        """Add a result."""
+        self._results.append({"name": name, "ok": ok, "detail": detail, "mend": mend})
 
-
-def _result(name: str, ok: bool, detail: str, mend: str = "") -> dict[str, Any]:
-    return {"name": name, "ok": ok, "detail": detail, "mend": mend}
+    def report(self) -> dict[str, Any]:
+        """Return all of it."""
+        return {"ok": all(result["ok"] for result in self._results), "checks": self._results, **self.shown}
 
 
 def _show_settings(settings: Settings) -> str:
     return f"provider {settings.resolved_provider}, Milvus at {settings.milvus_uri}, collection {settings.collection}"
 
 
-def _try_embeddings(settings: Settings) -> str:
-    from rag_chain.models.building import build_embeddings
-
-    embeddings: EmbeddingModel = build_embeddings(settings)
+def _try_embeddings(embeddings: EmbeddingModel) -> str:
     vector = embeddings.embed_query("Is anyone there?")
     return f"{embeddings.identity['model']} gives vectors of length {len(vector)}"
 
 
-def _try_chat(settings: Settings) -> str:
+def _try_chat(settings: Settings, build: Callable[[], EmbeddingModel]) -> str:
     if settings.resolved_provider == "local":
         return "extractive: quotes the documents, no language model"
-    from rag_chain.models.building import build_chat_model, build_embeddings
+    from rag_chain.models.building import build_chat_model
 
-    build_chat_model(settings, build_embeddings(settings)).invoke("Say yes.")
+    build_chat_model(settings, build()).invoke("Say yes.")
     return f"{settings.chat_model} answers"
 
 
-def _try_store(settings: Settings) -> str:
-    from rag_chain.models.building import build_embeddings
-    from rag_chain.pipeline import make_fingerprint
+def _with_store(checks: _Checks, settings: Settings, work: Callable[[Store], None]) -> None:
     from rag_chain.store.collection import open_store
 
-    with open_store(settings) as store:
-        store.open_for(make_fingerprint(settings, build_embeddings(settings)), writing=True)
-        documents, chunks, version = len(store.catalogue()), store.count(), store.version()
-    return f"{version}, collection {settings.collection} holds {documents} documents in {chunks} chunks"
+    store = checks.attempt("milvus", lambda: open_store(settings), lambda store: store.version())
+    if store is not None:
+        with store:
+            work(store)
+
+
+def _check_store(checks: _Checks, store: Store, wanted: Callable[[], Fingerprint]) -> None:
+    from rag_chain.store.repair import KINDS, count_contents, many, take_inventory
+
+    show = partial(_show_collections, alias=store.name)
+    with store.try_turn() as free:
+        look = take_inventory if free else count_contents
+        inventory = checks.attempt("collections", lambda: look(store), show)
+    if inventory is None:
+        return
+    checks.shown["collections"] = [asdict(generation) for generation in inventory.collections]
+    checks.attempt("fingerprint", lambda: _compare(checks, store, wanted()), _show_fingerprint)
+    checks.add("documents", f"{many(inventory.documents, 'document')} in {many(inventory.chunks, 'chunk')}")
+    # A server does not know of ingests in other processes.
+    mend = REPAIR if store.address.is_lite else f"{REPAIR}, while no ingest is running"
+    for left in inventory.left_over:
+        checks.add(left.kind, str(left) if left else "none", ok=not left, mend=mend if left else "")
+    for kind in () if free else KINDS:
+        checks.add(kind, "not looked for: an ingest is running, or another doctor")
+
+
+def _show_collections(inventory: Inventory, alias: str) -> str:
+    from rag_chain.store.repair import many
+
+    target = next((one.name for one in inventory.collections if one.state == "current"), "nothing")
+    parts = [f"{one.name} ({one.state}, {many(one.chunks, 'chunk')})" for one in inventory.collections]
+    return "; ".join([f"{alias} points at {target}", *parts])
+
+
+def _compare(checks: _Checks, store: Store, wanted: Fingerprint) -> Fingerprint:
+    if store.exists():
+        checks.shown["fingerprint"] = store.fingerprint()
+    store.open_for(wanted, writing=True)
+    return wanted
+
+
+def _show_fingerprint(fingerprint: Fingerprint) -> str:
+    parts = sorted(fingerprint.items(), key=lambda part: (part[0] != "model", part[0]))
+    return ", ".join(f"{name} {value!r}" for name, value in parts)
+
+
+def _repair_store(checks: _Checks, store: Store) -> None:
+    from rag_chain.store.repair import take_inventory
+
+    with store.take_turn():
+        show = partial(_show_collections, alias=store.name)
+        inventory = checks.attempt("collections", lambda: take_inventory(store, thorough=True), show)
+        if inventory is not None:
+            removed = {left.kind: left.to_json() for left in inventory.left_over if _remove(checks, store, left)}
+            checks.shown["repaired"] = removed
+
+
+def _remove(checks: _Checks, store: Store, left: LeftOver) -> bool:
+    from rag_chain.store.repair import INCOMPLETE, remove
+
+    if not left:
+        checks.add(left.kind, "none")
+        return False
+    mend = INGEST if left.kind == INCOMPLETE else ""
+    return checks.attempt(left.kind, lambda: remove(store, left), lambda left: f"removed {left}", mend=mend) is not None

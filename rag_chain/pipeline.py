@@ -36,6 +36,7 @@ def ingest(
     *,
     glob: str | Sequence[str] = (),
     rebuild: bool = False,
+    keep_old: bool = False,
     prune: bool = True,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> IngestReport:
@@ -44,16 +45,26 @@ def ingest(
     New and changed documents are loaded, split, embedded and written; unchanged ones cost
     nothing; those gone from the same places are removed, unless ``prune`` is False or ``glob``
     narrows what is looked at. ``rebuild`` makes a new collection and puts it in the old one's
-    place when it is complete. Documents that can't be read are in ``report.refused``;
-    ``report.differences`` says where the documents came out otherwise than they were planned.
+    place when it is complete; with ``keep_old`` the old one stays in Milvus beside it, until a
+    rebuild without ``keep_old`` drops all older ones. Documents that can't be read are in
+    ``report.refused``; ``report.differences`` says where the documents came out otherwise than they
+    were planned.
     Raises a :class:`~rag_chain.errors.RagChainError` when nothing could be done.
     """
     from rag_chain.ingestion.run import run_plan
     from rag_chain.models.building import price_embedding
 
     started = monotonic()
-    with _open_job(paths, settings, glob=glob, rebuild=rebuild, prune=prune, writing=True) as job:
-        report = run_plan(job.plan, job.steps, embeddings=job.embeddings, target=job.writer, on_progress=on_progress)
+    choices = {"rebuild": rebuild, "keep_old": keep_old, "prune": prune}
+    with _open_job(paths, settings, glob=glob, **choices, writing=True) as job:
+        report = run_plan(
+            job.plan,
+            job.steps,
+            embeddings=job.embeddings,
+            target=job.writer,
+            readers=job.settings.readers,
+            on_progress=on_progress,
+        )
         report.chunks_total = job.store.count() if job.store.exists() else 0
     report.dollars = price_embedding(job.settings, report.tokens)
     report.seconds = monotonic() - started
@@ -84,6 +95,7 @@ def plan_ingest(
             held=job.writer.held,
             count_tokens=lambda texts: sum(count_tokens(texts)),
             batch_size=job.embeddings.batch_size,
+            readers=job.settings.readers,
         )
     _add_estimate(report, job.settings)
     report.dollars = price_embedding(job.settings, report.tokens)
@@ -151,9 +163,10 @@ def _open_job(
     rebuild: bool,
     prune: bool,
     writing: bool,
+    keep_old: bool = False,
 ) -> Iterator[_Job]:
     """Connect to the store and compare the documents with what it holds."""
-    from rag_chain.documents import find_documents, split_documents
+    from rag_chain.documents import build_splitter, find_documents
     from rag_chain.documents.loading import load_file
     from rag_chain.documents.splitting import text_to_embed
     from rag_chain.ingestion.plan import make_plan
@@ -165,14 +178,16 @@ def _open_job(
     settings = settings or Settings()
     embeddings = build_embeddings(settings)
     fingerprint = make_fingerprint(settings, embeddings)
-    steps = Steps(load_file, lambda document: split_documents([document], settings), text_to_embed)
+    steps = Steps(load_file, build_splitter(settings).iterate_chunks, text_to_embed)
     with open_store(settings) as store, store.take_turn() if writing else nullcontext():
         exists = store.exists()
         if exists:
             store.open_for(None if rebuild else fingerprint, writing=True)
         found = find_documents(paths, settings, glob=glob)
-        plan = make_plan(found, store.catalogue() if exists else {}, prune=prune and not glob, rebuild=rebuild)
-        yield _Job(settings, embeddings, store, CollectionWriter(store, fingerprint, rebuild=rebuild), plan, steps)
+        held = store.catalogue() if exists else {}
+        plan = make_plan(found, held, prune=prune and not glob, rebuild=rebuild)
+        writer = CollectionWriter(store, fingerprint, rebuild=rebuild, keep_old=keep_old, catalogue=held)
+        yield _Job(settings, embeddings, store, writer, plan, steps)
 
 
 def _add_estimate(report: IngestReport, settings: Settings) -> None:

@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     )
     embedding_dimensions: int | None = Field(None, gt=0, description="Vector length; default: the model's own.")
     embedding_batch: int = Field(64, gt=0, le=2048, description="Most texts in one embedding request.")
+    embedding_batch_tokens: int = Field(65_536, gt=0, description="About the most tokens in one embedding request.")
     embedding_concurrency: int = Field(8, gt=0, le=256, description="Most embedding requests in flight.")
     embedding_price: float | None = Field(
         None,
@@ -105,6 +106,9 @@ class Settings(BaseSettings):
         None, ge=16, le=8000, description="Most tokens in a chunk; default: 200 local, 400 fireworks."
     )
     chunk_overlap: int = Field(40, ge=0, description="Tokens that neighbouring chunks of a section share.")
+    readers: int | None = Field(
+        None, ge=0, le=64, description="Processes that load and split; default: the cores but one, at most 4."
+    )
     max_file_bytes: int = Field(100_000_000, gt=0, description="Larger documents are refused.")
     max_archive_bytes: int = Field(2_000_000_000, gt=0, description="Most bytes unpacked from one archive.")
     request_timeout: float = Field(60.0, gt=0, description="Seconds for one model request, retries included.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_chain.errors import ModelError
-from rag_chain.models.embedding import EmbeddingModel, EmbeddingUsage, unit_vectors
+from rag_chain.models.embedding import Embedded, EmbeddingModel, EmbeddingUsage, unit_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +23,8 @@ class FakeEmbeddings(EmbeddingModel):
     """A hashed bag of words: texts that share words are near each other, and nothing else is.
 
     ``batches`` holds every batch of documents and ``queries`` every question, in the order asked.
-    Setting ``fails_after`` makes the batch after that many fail with ``ModelError``.
+    Setting ``fails_after`` makes the batch after that many fail with ``ModelError``, ``refuses``
+    makes it refuse texts that this occurs in.
     """
 
     def __init__(self, *, dimensions: int = 64, batch_size: int = 8) -> None:
@@ -33,6 +34,7 @@ class FakeEmbeddings(EmbeddingModel):
         self.batches: list[list[str]] = []
         self.queries: list[str] = []
         self.fails_after: int | None = None
+        self.refuses = ""
 
     @property
     def identity(self) -> dict[str, str | int | None]:
@@ -44,8 +46,8 @@ class FakeEmbeddings(EmbeddingModel):
         """Every document text embedded so far."""
         return [text for batch in self.batches for text in batch]
 
-    def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Vectors]:
-        """Yield the vectors of each batch, and remember it."""
+    def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Embedded]:
+        """Yield the vectors of each batch, and remember it; texts with ``refuses`` in them are refused."""
         for batch in batches:
             if self.fails_after is not None and len(self.batches) >= self.fails_after:
                 raise ModelError(f"the fake model fails after {self.fails_after} batches, as it was told")
@@ -53,7 +55,10 @@ class FakeEmbeddings(EmbeddingModel):
             self.usage.requests += 1
             self.usage.texts += len(batch)
             self.usage.tokens += sum(len(_WORD.findall(text)) for text in batch)
-            yield self._vectors(batch)
+            refused = {
+                n: ModelError("told to") for n, text in enumerate(batch) if self.refuses and self.refuses in text
+            }
+            yield Embedded([None if n in refused else v for n, v in enumerate(self._vectors(batch))], refused)
 
     def embed_query(self, text: str) -> list[float]:
         """Return the vector of a question, and remember it."""

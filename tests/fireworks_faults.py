@@ -134,16 +134,28 @@ class TooMany(EmbeddingFault):
 
 @dataclass(frozen=True)
 class Refuse(EmbeddingFault):
-    """A request is refused with 400 when ``text`` occurs in any of its inputs."""
+    """A request is refused when ``text`` occurs in any of its inputs."""
 
     text: str
+    status: int = 400
 
     def applies(self, body: Mapping[str, Any]) -> bool:
         inputs = body.get("input") or []
         return any(self.text in text for text in ([inputs] if isinstance(inputs, str) else inputs))
 
-    def refuse(self) -> Reply:
-        return encode(error_body(400, "The input can't be processed."), 400)
+    def refuse(self) -> Reply | None:
+        return encode(error_body(self.status, "The input can't be processed."), self.status)
+
+
+@dataclass(frozen=True)
+class Unembeddable(Refuse):
+    """The vectors come back as zeros when ``text`` occurs in any of the inputs."""
+
+    def refuse(self) -> Reply | None:
+        return None
+
+    def spoil(self, rows: list[Row]) -> list[Row]:
+        return [(index, np.zeros_like(vector)) for index, vector in rows]
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,16 @@ import os
 import uuid
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from rag_chain import Settings, build_chain, build_retriever, ingest
 from rag_chain.cli import main
+from rag_chain.diagnosis import repair
 from rag_chain.errors import FingerprintError, StoreUnreachableError
 from rag_chain.store.collection import open_store
+from rag_chain.store.repair import take_inventory
+from tests.store.chunks import make_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,3 +121,38 @@ def test_metadata_can_be_filtered(remote: Settings, folder: Path) -> None:
     ingest(folder, remote)
     answer = build_chain(remote).invoke({"question": QUESTION, "filter": {"language": ["de", "fr"]}})
     assert [source["source"] for source in answer["sources"]] == ["deutsch.html"]
+
+
+def test_what_broke_off_is_repaired(remote: Settings, folder: Path) -> None:
+    """Orphans, a replaced version, an incomplete document and an unfinished collection go; a kept one stays."""
+    ingest(folder, remote)
+    ingest(folder, remote, rebuild=True, keep_old=True)
+    with open_store(remote) as store:
+        store.open_for(None, writing=True)
+        vectors = np.ones((3, store.dimensions()), np.float32)
+        gone = make_chunks("gone.md", "one", "two", "three")
+        store.write(gone[1:], vectors[1:], {"gone.md": 3})
+        store.write(make_chunks("bears.txt", "old"), vectors[:1], {"bears.txt": 1})
+        store.client.delete(store.name, filter='source == "guide/storage.md" and position == 1')
+        store.rebuild({"model": "fake"}, 8).close()
+        inventory = take_inventory(store, thorough=True)
+        assert {left.kind: left.owners for left in inventory.left_over} == {
+            "orphaned chunks": ["gone.md"],
+            "replaced versions": ["bears.txt"],
+            "incomplete documents": ["guide/storage.md"],
+            "unfinished collections": [f"{remote.collection}__3"],
+        }
+    given = {"milvus_uri": remote.milvus_uri, "collection": remote.collection, "provider": "local"}
+    report = repair(given)
+    assert report["ok"], report["checks"]
+    assert {kind: removed["chunks"] for kind, removed in report["repaired"].items()} == {
+        "orphaned chunks": 2,
+        "replaced versions": 1,
+        "incomplete documents": 1,
+        "unfinished collections": 0,
+    }
+    assert repair(given)["repaired"] == {}
+    assert ingest(folder, remote).added == ["guide/storage.md"]
+    with open_store(remote) as store:
+        assert [one.state for one in store.generations.survey()] == ["kept", "current"]
+        assert not any(take_inventory(store).left_over)

@@ -24,6 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plan", action="store_true", help="show what would be done, its cost and time")
     parser.add_argument("--rebuild", action="store_true", help="build a new collection, then put it in place")
+    parser.add_argument("--keep-old", action="store_true", help="with --rebuild: keep the old collection in Milvus")
+    parser.set_defaults(refuse_usage=parser.error)
     parser.add_argument("--no-prune", dest="prune", action="store_false", help="keep documents that are gone")
     parser.add_argument("--engine", choices=("local",), default="local", help="where the work is done")
     parser.add_argument(
@@ -40,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
     from rag_chain.cli.refusals import write_refusals
     from rag_chain.pipeline import ingest, plan_ingest
 
+    if options.keep_old and not options.rebuild:
+        options.refuse_usage("--keep-old needs --rebuild")
     # Empty before any work: an unwritable path must not cost an ingest, nor old refusals pass for this run's.
     write_refusals(options.refusals, [])
     settings = read_settings(options)
@@ -48,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         report = plan_ingest(options.paths, settings, **choices)
     else:
         with progress_bar() as show:
-            report = ingest(options.paths, settings, **choices, on_progress=show)
+            report = ingest(options.paths, settings, **choices, keep_old=options.keep_old, on_progress=show)
     write_refusals(options.refusals, report.refused)
     if options.json:
         print_json(report.to_json())

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from langchain_core.documents import Document
 
+    from rag_chain.documents.splitting import SectionSplitter
     from rag_chain.settings import Settings
 
 __all__ = ["FoundFile", "Refusal", "Skipped", "find_files", "load_documents", "split_documents"]
@@ -90,12 +91,16 @@ def split_documents(documents: Iterable[Document], settings: Settings | None = N
     ``text[start:end]`` of the document's text is the chunk; ``heading`` is its heading path,
     ``position`` its number in the document.
     """
-    from rag_chain.documents.splitting import SectionSplitter
-
-    limits = settings or _default_settings()
-    splitter = SectionSplitter(limits.resolved_chunk_tokens, limits.chunk_overlap)
+    splitter = build_splitter(settings or _default_settings())
     for document in documents:
         yield from splitter.iterate_chunks(document)
+
+
+def build_splitter(settings: Settings) -> SectionSplitter:
+    """Return the splitter with the sizes of the settings."""
+    from rag_chain.documents.splitting import SectionSplitter
+
+    return SectionSplitter(settings.resolved_chunk_tokens, settings.chunk_overlap)
 
 
 def _default_settings() -> Settings:

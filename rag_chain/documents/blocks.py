@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
+
+
+# The blocks of a longer text would take up memory for no good while.
+KEPT_CHARACTERS = 1_000_000
 
 
 @cache
@@ -26,6 +30,12 @@ def _open_parser() -> MarkdownIt:
 
 def parse_blocks(text: str) -> list[Token]:
     """Return the block tokens of a text; ``token.map`` holds their first line and the line after their last."""
+    return list(_parse_kept(text) if len(text) <= KEPT_CHARACTERS else _open_parser().parse(text))
+
+
+# Loading asks for the blocks of a text up to three times and splitting once more, one text after the other.
+@lru_cache(maxsize=2)
+def _parse_kept(text: str) -> list[Token]:
     return _open_parser().parse(text)
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from rag_chain.documents.blocks import find_headings, parse_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from markdown_it.token import Token
+
+
+# A tokenizer takes about 150 bytes of memory for each character.
+MOST_CHARACTERS = 200_000
 
 
 @dataclass(frozen=True)
@@ -24,17 +30,40 @@ class Section:
     blocks: tuple[int, ...]
 
 
-def find_sections(text: str, markup: str) -> list[Section]:
-    """Return the sections of a text in order; without Markdown there is one.
+def find_sections(text: str, markup: str) -> Iterator[Section]:
+    """Yield the sections of a text in order, long ones in parts; without Markdown there is one.
 
     Sections that hold nothing but their heading are left out, since their words stand in the
     heading path of the sections below them; a text of headings only is one section.
     """
-    whole = Section(0, 0, len(text), (), ())
-    if markup != "markdown":
-        return [whole] if text.strip() else []
-    sections = [s for s in _markdown_sections(text) if text[s.body : s.end].strip()]
-    return sections or ([whole] if text.strip() else [])
+    sections = _markdown_sections(text) if markup == "markdown" else []
+    sections = [section for section in sections if text[section.body : section.end].strip()]
+    if not sections and text.strip():
+        sections = [Section(0, 0, len(text), (), ())]
+    for section in sections:
+        yield from _cut_long(text, section)
+
+
+def _cut_long(text: str, section: Section) -> Iterator[Section]:
+    """Yield a section in parts that can be tokenized at once, cut between blocks, lines or words where possible."""
+    while section.end - section.start > MOST_CHARACTERS:
+        limit = section.start + MOST_CHARACTERS
+        cut = _last_place(text, section, limit)
+        blocks = section.blocks
+        yield replace(section, end=cut, blocks=tuple(block for block in blocks if block < cut))
+        later = tuple(block for block in blocks if block > cut)
+        section = replace(section, start=cut, body=max(cut, section.body), blocks=later)
+    yield section
+
+
+def _last_place(text: str, section: Section, limit: int) -> int:
+    """Return the last good place to cut in the second half of ``text[section.start:limit]``, or its end."""
+    middle = (section.start + limit) // 2
+    places = (
+        max((block for block in section.blocks if block <= limit), default=0),
+        *(text.rfind(end, middle, limit) + len(end) for end in ("\n\n", "\n", " ")),
+    )
+    return next((place for place in places if place > middle), limit)
 
 
 def _markdown_sections(text: str) -> list[Section]:

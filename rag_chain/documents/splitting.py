@@ -53,9 +53,10 @@ class SectionSplitter(TextSplitter):
         path), ``start`` and ``end`` (``document.page_content[start:end]`` is the chunk), ``position``
         (its number in the document, from 0) and, where the document has pages, ``page`` (from 1).
         """
+        version = _version_of(document)
         for position, chunk in enumerate(self._split(document)):
             chunk.metadata["position"] = position
-            chunk.id = chunk_id(document, position)
+            chunk.id = chunk_id(document.metadata.get("source", ""), version, position)
             yield chunk
 
     def _split(self, document: Document) -> Iterator[Document]:
@@ -147,12 +148,15 @@ def _cutting_places(piece: str, section: Section) -> tuple[list[int], list[int],
     return blocks, lines, sentences, words
 
 
-def chunk_id(document: Document, position: int) -> str:
+def chunk_id(source: str, version: str, position: int) -> str:
     """Return the id of a document's chunk: a digest of its source, its content's version and the position."""
-    metadata = document.metadata
-    version = metadata.get("content_hash") or hashlib.sha256(document.page_content.encode()).hexdigest()
-    seed = f"{metadata.get('source', '')}\0{version}\0{position}"
+    seed = f"{source}\0{version}\0{position}"
     return hashlib.sha256(seed.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _version_of(document: Document) -> str:
+    given: str | None = document.metadata.get("content_hash")
+    return given or hashlib.sha256(document.page_content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def text_to_embed(chunk: Document) -> str:

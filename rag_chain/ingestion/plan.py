@@ -32,8 +32,15 @@ class File(Protocol):
     def root(self) -> str:
         """The address of the place where it was found."""
 
+    @property
+    def size(self) -> int:
+        """Its bytes, as its place declares them."""
+
     def read(self) -> bytes:
         """Return its bytes."""
+
+    def in_memory(self) -> File:
+        """Return it with its bytes already read, so that it can be handed to another process."""
 
 
 class Outcome(Protocol):

@@ -6,6 +6,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from rag_chain.ingestion.plan import report_plan
+from rag_chain.ingestion.readers import choose_readers, read_all
 from rag_chain.ingestion.reuse import find_vectors
 
 if TYPE_CHECKING:
@@ -24,13 +25,15 @@ def preview_plan(
     held: Held,
     count_tokens: Callable[[list[str]], int],
     batch_size: int,
+    readers: int | None = None,
 ) -> IngestReport:
     """Return the report that running the plan would give; documents are loaded and split to count."""
     report = report_plan(plan)
     report.chunks_deleted = sum(plan.held[source].chunks for source in plan.removed)
     kept = sum(stored.chunks for stored in plan.held.values()) - report.chunks_deleted
     changed = {work.source for work in plan.changed}
-    for document in find_vectors(plan.work, steps, held, report.refused):
+    readings = read_all(plan.work, steps, choose_readers(plan.work, readers))
+    for document in find_vectors(plan.work, readings, steps.text_of, held, report.refused):
         work = document.work
         (report.changed if work.source in changed else report.added).append(work.source)
         new = [steps.text_of(c) for c, vector in zip(document.chunks, document.vectors, strict=True) if vector is None]

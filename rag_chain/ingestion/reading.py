@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import DocumentError
-from rag_chain.ingestion.report import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from langchain_core.documents import Document
 
@@ -25,13 +24,20 @@ class Steps:
     text_of: Callable[[Document], str]
 
 
-def read_chunks(works: Iterable[Work], steps: Steps, refused: list[Refused]) -> Iterator[tuple[Work, list[Document]]]:
-    """Yield every document with its chunks, at least one; ``refused`` takes those that give none."""
-    for work in works:
-        try:
-            yield work, _read(work, steps)
-        except DocumentError as error:
-            refused.append(Refused(work.source, str(error)))
+@dataclass(frozen=True)
+class Reading:
+    """What reading a document gave: its chunks, at least one, or the reason why it is refused."""
+
+    chunks: list[Document] = field(default_factory=list)
+    reason: str = ""
+
+
+def read_document(work: Work, steps: Steps) -> Reading:
+    """Load and split a document."""
+    try:
+        return Reading(_read(work, steps))
+    except DocumentError as error:
+        return Reading(reason=str(error))
 
 
 def _read(work: Work, steps: Steps) -> list[Document]:

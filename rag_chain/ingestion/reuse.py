@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rag_chain.ingestion.reading import read_chunks
+from rag_chain.ingestion.report import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from langchain_core.documents import Document
     from numpy.typing import NDArray
 
     from rag_chain.ingestion.plan import Work
-    from rag_chain.ingestion.reading import Steps
-    from rag_chain.ingestion.report import Refused
+    from rag_chain.ingestion.reading import Reading
 
 # Documents whose vectors are looked up together: one query for them, and the memory for their vectors.
 DOCUMENTS_PER_LOOKUP = 50
@@ -38,8 +37,14 @@ class ReadDocument:
     vectors: list[NDArray[Any] | None]
 
 
-def find_vectors(works: Iterable[Work], steps: Steps, held: Held, refused: list[Refused]) -> Iterator[ReadDocument]:
-    """Yield every document that can be read, with the vectors of texts that are unchanged; else see ``refused``.
+def find_vectors(
+    works: Sequence[Work],
+    readings: Iterator[Reading],
+    text_of: Callable[[Document], str],
+    held: Held,
+    refused: list[Refused],
+) -> Iterator[ReadDocument]:
+    """Yield every document that could be read, with the vectors of texts that are unchanged; else see ``refused``.
 
     Such texts are those of a changed document that stayed, those of a document that was moved or
     copied, and those that a run had written before it broke off.
@@ -47,6 +52,11 @@ def find_vectors(works: Iterable[Work], steps: Steps, held: Held, refused: list[
     waiting = iter(works)
     while group := list(islice(waiting, DOCUMENTS_PER_LOOKUP)):
         found = held([work.source for work in group], [work.version for work in group])
-        known = {steps.text_of(chunk): vector for chunk, vector in found}
-        for work, chunks in read_chunks(group, steps, refused):
-            yield ReadDocument(work, chunks, [known.get(steps.text_of(chunk)) for chunk in chunks])
+        known = {text_of(chunk): vector for chunk, vector in found}
+        for work in group:
+            reading = next(readings)
+            if reading.reason:
+                refused.append(Refused(work.source, reading.reason))
+            else:
+                vectors = [known.get(text_of(chunk)) for chunk in reading.chunks]
+                yield ReadDocument(work, reading.chunks, vectors)

@@ -37,6 +37,7 @@ def build_embeddings(settings: Settings) -> EmbeddingModel:
         settings.embedding_model,
         dimensions=settings.embedding_dimensions,
         batch_size=settings.embedding_batch,
+        batch_tokens=settings.embedding_batch_tokens,
         concurrency=settings.embedding_concurrency,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +12,11 @@ from langchain_core.embeddings import Embeddings
 from rag_chain.errors import BadReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from rag_chain.errors import ModelError
 
     Vectors = NDArray[np.float32]
 
@@ -28,6 +30,14 @@ class EmbeddingUsage:
     tokens: int = 0
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """The unit-length vectors of a batch, in order, and why some texts have none."""
+
+    vectors: Sequence[Vectors | None]
+    refused: Mapping[int, ModelError] = field(default_factory=dict)
+
+
 class EmbeddingModel(Embeddings):
     """A LangChain ``Embeddings`` with task prefixes, unit-length vectors and streaming batches.
 
@@ -37,6 +47,8 @@ class EmbeddingModel(Embeddings):
 
     usage: EmbeddingUsage
     batch_size: int
+    # About; the largest texts may not fit into one request by the dozen.
+    batch_tokens: int = 65_536
 
     @property
     @abstractmethod
@@ -44,16 +56,27 @@ class EmbeddingModel(Embeddings):
         """The model, its vector length where one was asked for, and its task prefixes."""
 
     @abstractmethod
-    def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Vectors]:
-        """Yield one ``(n, dimensions)`` array for each batch of documents, in order.
+    def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Embedded]:
+        """Yield the vectors of each batch of documents, in order.
 
-        Batches are taken as they are needed, so an endless iterable is fine.
+        Batches are taken as they are needed, so an endless iterable is fine. A text that is at
+        fault itself is refused, and the others go on.
         """
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return one unit-length vector for each document, in order."""
+        """Return one unit-length vector for each document, in order.
+
+        Raises a ``ModelError`` when one of them is refused.
+        """
         batches = (texts[start : start + self.batch_size] for start in range(0, len(texts), self.batch_size))
-        return [vector for vectors in self.embed_batches(batches) for vector in vectors.tolist()]
+        return [vector for embedded in self.embed_batches(batches) for vector in as_lists(embedded)]
+
+
+def as_lists(embedded: Embedded) -> list[list[float]]:
+    """Return all vectors, or raise why a text was refused."""
+    for error in embedded.refused.values():
+        raise error
+    return [vector.tolist() for vector in embedded.vectors if vector is not None]
 
 
 def unit_vectors(vectors: Vectors, count: int, dimensions: int | None) -> Vectors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_chain.errors import InvalidRequestError, SettingsError
-from rag_chain.models.embedding import EmbeddingModel, EmbeddingUsage, unit_vectors
+from rag_chain.models.embedding import Embedded, EmbeddingModel, EmbeddingUsage, unit_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,10 @@ MINILM_TOKENS = 256
 GROUP = 4
 
 INSTALL = "install it with: pip install 'rag-chain[local]', or set FIREWORKS_API_KEY to use Fireworks"
+
+
+UNREADABLE = "a text holds lone surrogates, which no tokenizer reads"
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class LocalEmbeddings(EmbeddingModel):
@@ -52,10 +57,13 @@ class LocalEmbeddings(EmbeddingModel):
         """The model's name, or the digest of its file where it is the user's own."""
         return {"model": _digest(_existing(self.folder / "model.onnx"))[:16] if self.folder else MINILM}
 
-    def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Vectors]:
-        """Yield one ``(n, dimensions)`` array for each batch, in order."""
+    def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Embedded]:
+        """Yield the vectors of each batch, in order; a text that no tokenizer reads is refused."""
         for batch in batches:
-            yield self._embed(batch)
+            broken = [number for number, text in enumerate(batch) if _SURROGATE.search(text)]
+            refused = dict.fromkeys(broken, InvalidRequestError(UNREADABLE))
+            vectors = self._embed([_SURROGATE.sub("", text) for text in batch] if refused else batch)
+            yield Embedded([None if n in refused else vector for n, vector in enumerate(vectors)], refused)
 
     def embed_query(self, text: str) -> list[float]:
         """Return the unit-length vector of a question."""
@@ -66,7 +74,7 @@ class LocalEmbeddings(EmbeddingModel):
         try:
             encodings = self._tokenizer.encode_batch_fast(list(texts))
         except TypeError as error:
-            raise InvalidRequestError("a text holds lone surrogates, which no tokenizer reads") from error
+            raise InvalidRequestError(UNREADABLE) from error
         self.usage.texts += len(texts)
         self.usage.tokens += sum(len(encoding) for encoding in encodings)
         # Texts of like length together: padding would double the work.

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from langchain_core.documents import Document
 
 from rag_chain.errors import EmptyStoreError
 from rag_chain.store.connection import Address, Connection
-from rag_chain.store.filters import build_expression, quote
+from rag_chain.store.filters import build_expression
 from rag_chain.store.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
 from rag_chain.store.generations import Generations
 from rag_chain.store.rows import build_row
 from rag_chain.store.schema import DENSE, understands_text
-from rag_chain.store.turns import take_turn
+from rag_chain.store.turns import take_turn, try_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -30,11 +30,14 @@ if TYPE_CHECKING:
     from rag_chain.settings import Settings
 
 ROWS_PER_CALL = 1000
+# Rows without their vectors; Milvus Lite looks at the whole collection for each page. Milvus gives no more than 16,384.
+ROWS_PER_PAGE = 16_000
 # A flush on Milvus Lite sorts, indexes and writes everything.
 FLUSH_SECONDS = 120.0
-CONDITIONS_PER_CALL = 100
+SOURCES_PER_CALL = 500
 
 T = TypeVar("T")
+Row: TypeAlias = "dict[str, Any]"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Store:
         self.address = address
         self.name = name
         self._milvus = Connection(address, self._load)
-        self._generations = Generations(self._milvus, name)
+        self.generations = Generations(self._milvus, name)
 
     def __enter__(self) -> Self:
         return self
@@ -83,6 +86,10 @@ class Store:
         """Wait until no other ingest into this collection is running, and keep others waiting."""
         return take_turn(self.address, self.name)
 
+    def try_turn(self) -> AbstractContextManager[bool]:
+        """Keep ingests into this collection waiting if none is running; gives whether that is so."""
+        return try_turn(self.address, self.name)
+
     def exists(self) -> bool:
         """Return whether something has been ingested into this collection."""
         found = self._run("looking for the collection", lambda c: c.has_collection(self.name, timeout=self._timeout))
@@ -106,13 +113,13 @@ class Store:
 
     def create(self, fingerprint: Fingerprint, dimensions: int) -> None:
         """Create the collection, empty."""
-        name = self._generations.create(fingerprint, dimensions, with_bm25=self.understands_text)
-        self._generations.publish(name)
+        name = self.generations.create(fingerprint, dimensions, with_bm25=self.understands_text)
+        self.generations.publish(name)
 
     def catalogue(self) -> dict[str, StoredDocument]:
         """Return every complete document by its source."""
         documents: dict[str, StoredDocument] = {}
-        for row in self._rows("chunks > 0", ["source", "uri", "version", "chunks"]):
+        for row in self.read("chunks > 0", ["source", "uri", "version", "chunks"], list):
             # With two records a run broke off before it removed the old version: neither counts as up to date.
             version = "" if row["source"] in documents else row["version"]
             documents[row["source"]] = StoredDocument(row["source"], row["uri"], version, row["chunks"])
@@ -127,28 +134,54 @@ class Store:
         for start in range(0, len(rows), ROWS_PER_CALL):
             self._upsert(rows[start : start + ROWS_PER_CALL])
 
-    def remove(self, source: str, *, keep_version: str = "") -> int:
-        """Delete a document's chunks, except those of the version to keep; return how many."""
-        return self.remove_other_versions({source: keep_version})
-
-    def remove_other_versions(self, versions: Mapping[str, str]) -> int:
+    def remove(self, versions: Mapping[str, str]) -> int:
         """Delete what these sources hold of other versions than these; return how many chunks."""
-        others = [f"(source == {quote(source)} and version != {quote(kept)})" for source, kept in versions.items()]
+        sources = list(versions)
         stale = [
             row["id"]
-            for start in range(0, len(others), CONDITIONS_PER_CALL)
-            for row in self._rows(" or ".join(others[start : start + CONDITIONS_PER_CALL]), ["id"])
+            for start in range(0, len(sources), SOURCES_PER_CALL)
+            for row in self._rows_of({"source": sources[start : start + SOURCES_PER_CALL]}, ["source", "version"])
+            if row["version"] != versions[row["source"]]
         ]
-        for start in range(0, len(stale), ROWS_PER_CALL):
-            self._delete(stale[start : start + ROWS_PER_CALL])
+        self.remove_chunks(stale)
         return len(stale)
+
+    def remove_chunks(self, ids: Sequence[str]) -> None:
+        """Delete these chunks; those that are gone already are no error."""
+        for start in range(0, len(ids), ROWS_PER_CALL):
+            self._delete(list(ids[start : start + ROWS_PER_CALL]))
+
+    def discard(self, source: str, version: str) -> None:
+        """Delete the chunks of one version of a document."""
+        rows = self._rows_of({"source": [source]}, ["version"])
+        self.remove_chunks([row["id"] for row in rows if row["version"] == version])
 
     def held(self, sources: Sequence[str], versions: Sequence[str]) -> Iterator[tuple[Document, NDArray[Any]]]:
         """Yield the chunks of these sources, and those of these versions, with title, heading and vector."""
-        expression = f"{build_expression({'source': sources})} or {build_expression({'version': versions})}"
-        for row in self._rows(expression, ["text", "title", "heading", DENSE]):
+        conditions = [{name: values} for name, values in (("source", sources), ("version", versions)) if values]
+        expression = " or ".join(build_expression(condition) for condition in conditions)
+        for row in self.read(expression, ["text", "title", "heading", DENSE], list, ROWS_PER_CALL):
             known = {"title": row["title"], "heading": row["heading"]}
             yield Document(row["text"], metadata=known), np.asarray(row[DENSE], np.float32)
+
+    def read(self, expression: str, fields: list[str], gather: Callable[[Iterable[Row]], T], page_size: int = 0) -> T:
+        """Return what ``gather`` makes of the chunks' ids and fields; it starts anew when Milvus Lite is reopened."""
+
+        def call(client: MilvusClient) -> T:
+            pages = client.query_iterator(
+                self.name,
+                batch_size=page_size or ROWS_PER_PAGE,
+                filter=expression,
+                output_fields=fields,
+                consistency_level="Strong",
+                timeout=self._timeout,
+            )
+            try:
+                return gather(row for page in iter(pages.next, []) for row in page)
+            finally:
+                pages.close()
+
+        return self._run("reading the collection", call)
 
     def flush(self) -> None:
         """Make everything written so far durable and quick to search."""
@@ -166,12 +199,12 @@ class Store:
 
     def rebuild(self, fingerprint: Fingerprint, dimensions: int) -> Store:
         """Return a new, empty collection beside this one; :meth:`publish` puts it in this one's place."""
-        name = self._generations.create(fingerprint, dimensions, with_bm25=self.understands_text)
+        name = self.generations.create(fingerprint, dimensions, with_bm25=self.understands_text)
         return Store(self.address, name)
 
-    def publish(self, new: Store) -> None:
-        """Let the new collection answer from now on, and drop the old one."""
-        self._generations.publish(new.name)
+    def publish(self, new: Store, *, keep_old: bool = False) -> None:
+        """Let the new collection answer from now on, and drop all older ones unless they are to be kept."""
+        self.generations.publish(new.name, keep_old=keep_old)
 
     def version(self) -> str:
         """Return the version of the Milvus behind this store."""
@@ -193,6 +226,9 @@ class Store:
         if client.has_collection(self.name, timeout=self._timeout):
             client.load_collection(self.name, timeout=self._timeout)
 
+    def _rows_of(self, conditions: Mapping[str, list[str]], fields: list[str]) -> list[Row]:
+        return self.read(build_expression(conditions), fields, list)
+
     def _upsert(self, rows: list[dict[str, Any]]) -> None:
         self._run("writing chunks", lambda c: c.upsert(self.name, rows, timeout=self._timeout))
 
@@ -204,23 +240,6 @@ class Store:
             "reading the collection's schema", lambda c: c.describe_collection(self.name, timeout=self._timeout)
         )
         return described
-
-    def _rows(self, expression: str, fields: list[str]) -> list[dict[str, Any]]:
-        def read(client: MilvusClient) -> list[dict[str, Any]]:
-            pages = client.query_iterator(
-                self.name,
-                batch_size=ROWS_PER_CALL,
-                filter=expression,
-                output_fields=fields,
-                consistency_level="Strong",
-                timeout=self._timeout,
-            )
-            try:
-                return [row for page in iter(pages.next, []) for row in page]
-            finally:
-                pages.close()
-
-        return self._run("reading the collection", read)
 
 
 def open_store(settings: Settings) -> Store:

@@ -1,4 +1,4 @@
-"""One ingest into a collection at a time: a second one waits, since each plans from what it finds there."""
+"""One ingest into a collection, or repair of it, at a time: each plans from what it finds there."""
 
 from __future__ import annotations
 
@@ -28,18 +28,34 @@ def take_turn(address: Address, collection: str) -> Iterator[None]:
     On Milvus Lite, which must be open, those of all processes of this machine; on a server those of
     this process only. A process that is killed leaves its turn to the next one.
     """
-    from filelock import FileLock
-
-    turn: BaseFileLock | threading.Lock = _turns[address.uri, address.database, collection]
-    if address.is_lite:
-        turn = FileLock(Path(address.uri) / f"{collection}.ingest.lock", thread_local=False)
+    turn = _find(address, collection)
     if not _try(turn):
-        logger.warning("another ingest into %r is running: waiting for it to end", collection)
+        logger.warning("another ingest into %r, or its doctor, is running: waiting for it to end", collection)
         turn.acquire()
     try:
         yield
     finally:
         turn.release()
+
+
+@contextmanager
+def try_turn(address: Address, collection: str) -> Iterator[bool]:
+    """Take the turn if nobody has it, without waiting; gives whether it was free."""
+    turn = _find(address, collection)
+    free = _try(turn)
+    try:
+        yield free
+    finally:
+        if free:
+            turn.release()
+
+
+def _find(address: Address, collection: str) -> BaseFileLock | threading.Lock:
+    from filelock import FileLock
+
+    if address.is_lite:
+        return FileLock(Path(address.uri) / f"{collection}.ingest.lock", thread_local=False)
+    return _turns[address.uri, address.database, collection]
 
 
 def _try(turn: BaseFileLock | threading.Lock) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import StoreError
@@ -12,56 +13,98 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
     from numpy.typing import NDArray
 
-    from rag_chain.store.collection import Store
+    from rag_chain.store.collection import Store, StoredDocument
     from rag_chain.store.fingerprint import Fingerprint
 
 
 class CollectionWriter:
-    """Creates the collection when the first vectors show their length; a rebuild goes into a new one beside it."""
+    """Creates the collection when the first vectors show their length; a rebuild goes into a new one beside it.
 
-    def __init__(self, store: Store, fingerprint: Fingerprint, *, rebuild: bool) -> None:
+    With ``keep_old`` the collections that a rebuild replaces stay beside it. ``catalogue`` saves
+    looking for it once more.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        fingerprint: Fingerprint,
+        *,
+        rebuild: bool,
+        keep_old: bool = False,
+        catalogue: Mapping[str, StoredDocument] | None = None,
+    ) -> None:
         self._store = store
         self._fingerprint = fingerprint
+        self._given = catalogue
         self._rebuild = rebuild
+        self._keep_old = keep_old
         self._target: Store | None = None
-        self._had_rows = False
         self._recorded: dict[str, str] = {}
 
     def write(self, chunks: Sequence[Document], vectors: NDArray[Any], counts: Mapping[str, int]) -> None:
         """Upsert chunks with their vectors."""
-        target = self._target = self._target or self._open(vectors.shape[1])
+        if self._target is None:
+            self._is_whole  # noqa: B018  found out before the first write
+            self._target = self._open(vectors.shape[1])
+        target = self._target
         target.write(chunks, vectors, counts)
         for chunk in chunks:
             if not chunk.metadata["position"]:
                 self._recorded[chunk.metadata["source"]] = chunk.metadata["content_hash"]
 
-    def remove(self, source: str, *, keep_version: str = "") -> int:
-        """Delete a document's chunks, except those of one version."""
-        return (self._target or self._store).remove(source, keep_version=keep_version)
+    def remove(self, versions: Mapping[str, str]) -> int:
+        """Delete what these sources hold of other versions than these; return how many chunks."""
+        return (self._target or self._store).remove(versions)
+
+    def discard(self, source: str, version: str) -> None:
+        """Delete the chunks of one version of a document."""
+        if self._target is not None:
+            self._target.discard(source, version)
 
     def held(self, sources: Sequence[str], versions: Sequence[str]) -> Iterator[tuple[Document, NDArray[Any]]]:
-        """Yield stored chunks of these sources or versions with their vectors; a rebuild takes none over."""
-        if not self._rebuild and self._store.exists():
+        """Yield stored chunks of these sources or versions with their vectors; a rebuild takes none over.
+
+        What can't be there is not asked for: on Milvus Lite a question takes the longer the more it holds.
+        """
+        if self._rebuild:
+            return
+        if self._is_whole:
+            written = {*(document.version for document in self._catalogue.values()), *self._recorded.values()}
+            sources = [source for source in sources if source in self._catalogue]
+            versions = [version for version in versions if version in written]
+        if sources or versions:
             yield from self._store.held(sources, versions)
 
     def close(self, *, complete: bool) -> None:
         """Make durable what was written; a complete rebuild takes the old collection's place."""
         if self._target is None:
             return
-        if self._had_rows:
+        if not self._is_whole:
             # A run that broke off may have left chunks of what these documents held then.
-            self._target.remove_other_versions(self._recorded)
+            self._target.remove(self._recorded)
         self._target.flush()
         if self._rebuild:
             if complete:
-                self._store.publish(self._target)
+                self._store.publish(self._target, keep_old=self._keep_old)
             self._target.close()
 
+    @cached_property
+    def _catalogue(self) -> Mapping[str, StoredDocument]:
+        if self._given is not None:
+            return self._given
+        return self._store.catalogue() if self._store.exists() else {}
+
+    @cached_property
+    def _is_whole(self) -> bool:
+        """Whether, before anything was written, no chunk was there but those of complete documents."""
+        if self._rebuild or not self._store.exists():
+            return True
+        return self._store.count() == sum(document.chunks for document in self._catalogue.values())
+
     def _open(self, dimensions: int) -> Store:
-        self._had_rows = not self._rebuild and self._store.exists()
         if self._rebuild:
             return self._store.rebuild(self._fingerprint, dimensions)
-        if not self._had_rows:
+        if not self._store.exists():
             self._store.create(self._fingerprint, dimensions)
         elif (held := self._store.dimensions()) != dimensions:
             raise StoreError(f"the collection holds vectors of length {held}, the model gives {dimensions}")

@@ -113,7 +113,7 @@ def test_every_chunk_brings_something_new(text: str, tokens: int, overlap: int, 
 @given(MARKDOWN, st.integers(16, 80), st.integers(0, 40))
 def test_overlap_stays_in_its_section_and_starts_at_a_sentence(text: str, tokens: int, overlap: int) -> None:
     """Chunks share text only inside a section, from a sentence or line on, and no more than the overlap."""
-    chunks, sections = split(text, tokens, overlap), find_sections(text, "markdown")
+    chunks, sections = split(text, tokens, overlap), list(find_sections(text, "markdown"))
     for (_, end), (start, _) in pairwise(spans(chunks)):
         if start >= end:
             continue
@@ -142,6 +142,14 @@ def test_a_block_that_fits_is_whole(text: str, tokens: int, overlap: int) -> Non
                 assert any(first <= place and place + len(block) <= last for first, last in found)
 
 
+@pytest.mark.parametrize("separator", ["\n\n", "\n", " ", ""])
+def test_a_section_of_any_length_is_cut(separator: str) -> None:
+    """A text too long for the tokenizer to take at once is cut as well, at the best kind of place that it has."""
+    text = separator.join(f"word{number}x" for number in range(60_000))
+    chunks = split(text, 8000, 0, "plain")
+    assert separator.join(text[start:end] for start, end in spans(chunks)) == text
+
+
 def test_ids_are_the_same_in_every_run() -> None:
     """An id depends on source, content and position, and on nothing else."""
     first = SectionSplitter(20, 0).iterate_chunks(document("word " * 50, title="A", modified=1))
@@ -151,9 +159,10 @@ def test_ids_are_the_same_in_every_run() -> None:
 
 def test_ids_differ_by_source_content_and_position() -> None:
     """Another source, content, content hash or position gives another id."""
-    one = document("text")
-    others = [document("text", source="b.md"), document("other"), document("text", content_hash="abc")]
-    ids = {chunk_id(one, 0), chunk_id(one, 1), *(chunk_id(other, 0) for other in others)}
+    texts = [document("text"), document("text", source="b.md"), document("other")]
+    others = [*texts, document("text", content_hash="abc")]
+    ids = {str(chunk.id) for other in others for chunk in SectionSplitter(20, 0).iterate_chunks(other)}
+    ids.add(chunk_id("a.md", "abc", 1))
     assert len(ids) == 5
     assert all(len(found) == 32 and int(found, 16) >= 0 for found in ids)
 

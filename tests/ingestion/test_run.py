@@ -10,7 +10,7 @@ from zipfile import ZipFile
 import pytest
 
 from rag_chain.errors import DocumentError, ModelError, NoDocumentsError
-from rag_chain.ingestion.run import ROWS_PER_WRITE
+from rag_chain.ingestion.writing import ROWS_PER_WRITE
 from tests.ingestion.conftest import Library, long_text
 
 if TYPE_CHECKING:
@@ -104,6 +104,38 @@ def test_a_document_that_changes_back_is_as_it_was(library: Library, docs: Path)
     library.ingest(docs)
     (docs / "long.txt").write_text(long_text("salmon"), "utf-8")
     library.ingest(docs)
+    assert library.rows() == before
+
+
+def test_a_text_that_is_refused_takes_its_document_along(library: Library, docs: Path) -> None:
+    """A document with a text that the model refuses is refused with the reason; the others go in whole."""
+    (docs / "poison.txt").write_text(f"{long_text('wine', 40)} arsenic {long_text('beer', 40)}", "utf-8")
+    library.embeddings.refuses = "arsenic"
+    report = library.ingest(docs)
+    (refused,) = report.refused
+    assert refused.source == "poison.txt"
+    assert "told to" in refused.reason
+    assert report.differences == {"added": (4, 3), "refused": (0, 1)}
+    assert {row["source"] for row in library.rows()} == {"bears.md", "long.txt", "sub/tides.txt"}
+    library.embeddings.refuses = ""
+    assert library.ingest(docs).added == ["poison.txt"]
+
+
+def test_what_was_written_of_a_refused_document_is_taken_back(library: Library, docs: Path) -> None:
+    """Its chunks before the refused text may be in the store already; they do not stay there."""
+    (docs / "a_poison.txt").write_text(f"{long_text('wine', 4 * ROWS_PER_WRITE)} arsenic", "utf-8")
+    library.embeddings.refuses = "arsenic"
+    assert [refused.source for refused in library.ingest(docs).refused] == ["a_poison.txt"]
+    assert {row["source"] for row in library.rows()} == {"bears.md", "long.txt", "sub/tides.txt"}
+
+
+def test_a_changed_document_that_is_refused_stays_as_it_was(library: Library, docs: Path) -> None:
+    """Its old text still answers."""
+    library.ingest(docs)
+    before = library.rows()
+    (docs / "long.txt").write_text(f"{long_text('salmon')} arsenic {long_text('eels')}", "utf-8")
+    library.embeddings.refuses = "arsenic"
+    assert [refused.source for refused in library.ingest(docs).refused] == ["long.txt"]
     assert library.rows() == before
 
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from rag_chain.errors import AuthenticationError, BadReplyError, InvalidRequestError
+from rag_chain.models.embedding import Embedded, as_lists
 from rag_chain.models.fireworks.embeddings import FireworksEmbeddings, task_prefixes
 from tests.fireworks_client import EMBEDDING
 from tests.fireworks_faults import (
@@ -25,6 +27,7 @@ from tests.fireworks_faults import (
     Short,
     Status,
     TooMany,
+    Unembeddable,
     WrongDimension,
 )
 from tests.fireworks_replies import embed, embedding_reply
@@ -86,7 +89,9 @@ def test_the_model_decides_the_prefixes(
     embeddings = FireworksEmbeddings(connect(), model)
     embeddings.embed_documents(["text"])
     embeddings.embed_query("text")
-    assert sent(fireworks) == [[f"{prefix}text"] for prefix in prefixes]
+    document, query = ([f"{prefix}text"] for prefix in prefixes)
+    # The length of a model that is not known is believed when two replies agree.
+    assert sent(fireworks) in ([document, query], [document, document, query])
     assert task_prefixes(model) == prefixes
 
 
@@ -136,12 +141,12 @@ def test_a_bad_reply_is_asked_again(fireworks: FireworksServer, embeddings: Fire
 
 @pytest.mark.parametrize("fault", BAD, ids=lambda fault: type(fault).__name__)
 def test_bad_replies_end_in_an_error(fireworks: FireworksServer, embeddings: FireworksEmbeddings, fault: Fault) -> None:
-    """A provider that goes on giving bad replies is an error after three of them."""
+    """A provider that goes on giving bad replies is an error after three of them, and three for each text alone."""
     embeddings.embed_query("how long are vectors?")
     fireworks.faults.always("embeddings", fault)
     with pytest.raises(BadReplyError):
         embeddings.embed_documents(TEXTS[:2])
-    assert len(fireworks.requests) == 1 + 3
+    assert len(fireworks.requests) == 1 + 3 + 2 * 3
 
 
 def test_a_length_that_was_asked_for_is_checked(fireworks: FireworksServer, connect: Connect) -> None:
@@ -212,12 +217,52 @@ def test_a_refused_text_is_an_error(fireworks: FireworksServer, connect: Connect
 
 
 def test_refusals_do_not_multiply(fireworks: FireworksServer, connect: Connect) -> None:
-    """A provider that refuses everything is asked once for each halving, and not at all after the error."""
+    """A provider that refuses everything is asked for 17 texts alone, and not at all after the error."""
     fireworks.faults.always("embeddings", Status(400))
     with pytest.raises(InvalidRequestError):
         FireworksEmbeddings(connect(), EMBEDDING).embed_documents([f"text {n}" for n in range(64)])
     fireworks.settle()
-    assert list(map(len, sent(fireworks))) == [64, 32, 16, 8, 4, 2, 1]
+    assert Counter(map(len, sent(fireworks))) == {64: 1, 32: 1, 16: 2, 8: 3, 4: 5, 2: 9, 1: 17}
+
+
+def test_a_text_at_fault_is_narrowed_down(fireworks: FireworksServer, connect: Connect) -> None:
+    """Of a batch in which one text is refused, or gets a bad reply each time, all others have their vectors."""
+    for fault in (Refuse("quorum"), Refuse("quorum", status=413), Unembeddable("quorum"), Refuse("quorum", status=500)):
+        fireworks.faults.clear()
+        fireworks.faults.always("embeddings", fault)
+        client = connect(attempts=2)
+        (embedded,) = FireworksEmbeddings(client, EMBEDDING, batch_size=8).embed_batches([TEXTS])
+        assert list(embedded.refused) == [4]
+        assert np.allclose(as_lists(Embedded(embedded.vectors[:4])), expected(TEXTS[:4]), atol=1e-6)
+        assert embedded.vectors[4] is None
+        assert "quorum" not in str(embedded.refused[4])
+
+
+def test_many_texts_at_fault_are_refused_each(fireworks: FireworksServer, connect: Connect) -> None:
+    """Where others went through, any number of refused texts is the texts' fault."""
+    fireworks.faults.always("embeddings", Refuse("garbage"))
+    embeddings = FireworksEmbeddings(connect(), EMBEDDING, batch_size=64, concurrency=1)
+    batches = [TEXTS, [f"garbage {number}" for number in range(40)]]
+    good, bad = embeddings.embed_batches(batches)
+    assert (len(good.refused), len(bad.refused)) == (0, 40)
+
+
+def test_a_first_reply_of_a_wrong_length_is_not_believed(fireworks: FireworksServer, connect: Connect) -> None:
+    """A known model's length is known; of any other, two replies must agree."""
+    fireworks.models.add("own-model")
+    for model, requests in ((EMBEDDING, 2), ("own-model", 3)):
+        fireworks.requests.clear()
+        fireworks.faults.add("embeddings", WrongDimension())
+        vectors = FireworksEmbeddings(connect(), model, batch_size=8).embed_documents(TEXTS)
+        assert np.array(vectors).shape == (5, 768)
+        assert len(fireworks.requests) == requests
+
+
+def test_a_known_model_may_have_another_length(fireworks: FireworksServer, connect: Connect) -> None:
+    """A server that shortens its vectors is believed when it does so twice."""
+    fireworks.dimensions = 64
+    vectors = FireworksEmbeddings(connect(), EMBEDDING, batch_size=8).embed_documents(TEXTS)
+    assert np.array(vectors).shape == (5, 64)
 
 
 def test_an_empty_batch_is_refused(fireworks: FireworksServer, embeddings: FireworksEmbeddings) -> None:
@@ -347,9 +392,9 @@ def test_batches_are_taken_as_needed(embeddings: FireworksEmbeddings) -> None:
 
     vectors = embeddings.embed_batches(endless())
     first = next(vectors)
-    assert first.shape == (1, 768)
+    assert np.allclose(as_lists(first), expected(["text 0"]), atol=1e-6)
     assert taken <= 2 * 4
-    assert np.allclose(next(vectors), expected(["text 1"]), atol=1e-6)
+    assert np.allclose(as_lists(next(vectors)), expected(["text 1"]), atol=1e-6)
 
 
 def test_closed_batches_stop_asking(fireworks: FireworksServer, connect: Connect) -> None:

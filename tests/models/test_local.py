@@ -85,7 +85,7 @@ def test_batches_are_taken_one_by_one(local: LocalEmbeddings) -> None:
             yield ["bears", "tides"]
 
     arrays = local.embed_batches(endless())
-    assert [next(arrays).shape for _ in range(2)] == [(2, 384), (2, 384)]
+    assert [np.array(next(arrays).vectors).shape for _ in range(2)] == [(2, 384), (2, 384)]
     assert taken == [0, 1]
 
 
@@ -98,9 +98,15 @@ def test_usage_is_counted(local: LocalEmbeddings) -> None:
 
 
 def test_a_text_that_is_no_unicode_is_refused(local: LocalEmbeddings) -> None:
-    """A text with a lone surrogate is an invalid request."""
+    """A text with a lone surrogate is an invalid request; the others of its batch have their vectors."""
     with pytest.raises(InvalidRequestError, match="surrogates"):
         local.embed_query("a \ud800 b")
+    with pytest.raises(InvalidRequestError, match="surrogates"):
+        local.embed_documents(["a \ud800 b"])
+    (embedded,) = local.embed_batches([["bears", "a \ud800 b"]])
+    assert list(embedded.refused) == [1]
+    assert embedded.vectors[0] is not None
+    assert np.allclose(embedded.vectors[0], local.embed_query("bears"))
 
 
 def test_a_folder_of_the_users_own_works(local: LocalEmbeddings, folder: Path) -> None:

@@ -25,7 +25,7 @@ async def ask_at_once(pace: Pace, count: int, error: Exception | None = None) ->
 
 
 def busy() -> RetryLaterError:
-    return RetryLaterError("busy")
+    return RetryLaterError("busy", 429)
 
 
 def test_it_starts_at_the_limit() -> None:

@@ -40,6 +40,14 @@ def test_a_whole_span_has_all_tokens(text: str) -> None:
     assert map_tokens(text).count(0, len(text)) == count_tokens([text])[0]
 
 
+@given(st.text(st.characters(max_codepoint=127)) | st.text("aA1_-.\x01 \n\x7f\x0b") | st.just("x" * 101 + " y" * 3))
+@settings(max_examples=200, deadline=None)
+def test_tokens_begin_where_the_tokenizer_says(text: str) -> None:
+    """The way that is quick for plain English finds the same tokens."""
+    encoding = open_tokenizer().encode(text, add_special_tokens=False)
+    assert map_tokens(text).starts == [start for start, _ in encoding.offsets]
+
+
 @given(TEXTS, st.integers(0, 60), st.integers(0, 60))
 @settings(max_examples=60, deadline=None)
 def test_spans_add_up(text: str, first: int, second: int) -> None:

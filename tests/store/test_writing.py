@@ -53,7 +53,7 @@ def test_documents_can_be_removed_without_writing(store: Store) -> None:
     """A run that only prunes works on the collection as it is."""
     write(store, make_chunks("a.md", "one", "two"))
     writer = CollectionWriter(store, FINGERPRINT, rebuild=False)
-    assert writer.remove("a.md") == 2
+    assert writer.remove({"a.md": ""}) == 2
     writer.close(complete=True)
     assert store.count() == 0
 

@@ -1,11 +1,16 @@
 """What a search for documents brings to light: files, refusals and files of no known type."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypeAlias
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from rag_chain.errors import DocumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,10 @@ class FoundFile:
     def read(self) -> bytes:
         """Return the bytes; :class:`~rag_chain.errors.DocumentError` when they can't be read."""
         return self.reader()
+
+    def in_memory(self) -> FoundFile:
+        """Return it with its bytes already read, so that it can be handed to another process."""
+        return replace(self, reader=partial(bytes, self.read()))
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class MarkdownLoader(FileLoader):
     def extract(self, data: bytes) -> Extract:
         """Decode the bytes and leave out what is not text."""
         fields, body = split_front_matter(decode(data))
-        text = _drop_contents(_drop_comments(body)).strip("\n")
+        text = _drop_contents(_drop_comments(body).strip("\n")).strip("\n")
         return Extract(
             text,
             title=fields.get("title") or first_heading(text),

@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections import deque
+from collections import Counter, deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rag_chain.errors import BadReplyError, InvalidRequestError
-from rag_chain.models.embedding import EmbeddingModel, EmbeddingUsage, unit_vectors
+from rag_chain.models.embedding import Embedded, EmbeddingModel, EmbeddingUsage, as_lists, unit_vectors
 from rag_chain.models.fireworks.pace import Pace
+from rag_chain.models.fireworks.replies import RetryLaterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Reversible, Sequence
     from concurrent.futures import Future
 
+    from rag_chain.errors import ModelError
     from rag_chain.models.embedding import Vectors
     from rag_chain.models.fireworks.client import FireworksClient
 
 # A provider that gives a wrong reply this often in a row is broken, not unlucky.
 READ_ATTEMPTS = 3
+# Texts that fail alone, one after the other: more than so many, and the provider is at fault.
+MOST_IN_A_ROW = 16
 
 # What the models' own cards ask for; texts embedded without it are found less well.
 _PREFIXES: tuple[tuple[str, str, str], ...] = (
@@ -40,6 +44,29 @@ _PREFIXES: tuple[tuple[str, str, str], ...] = (
 )
 
 
+# The models' own lengths, from their cards.
+_LENGTHS = (
+    ("nomic-embed-text-v1", 768),
+    ("qwen3-embedding-8b", 4096),
+    ("qwen3-embedding-4b", 2560),
+    ("qwen3-embedding-0p6b", 1024),
+    ("mxbai-embed-large-v1", 1024),
+    ("uae-large-v1", 1024),
+    ("gte-large", 1024),
+    ("gte-base", 768),
+    ("bge-base-en-v1.5", 768),
+    ("bge-small-en-v1.5", 384),
+    ("all-minilm-l6-v2", 384),
+    ("paraphrase-multilingual-minilm-l12-v2", 384),
+)
+
+
+def known_length(model: str) -> int | None:
+    """Return the length of a known model's vectors."""
+    name = model.lower()
+    return next((length for part, length in _LENGTHS if name.endswith(part) or f"{part}." in name), None)
+
+
 def task_prefixes(model: str) -> tuple[str, str]:
     """Return what a model wants before documents and before questions."""
     name = model.lower()
@@ -51,8 +78,8 @@ class FireworksEmbeddings(EmbeddingModel):
 
     Sends at most ``batch_size`` texts in a request and ``concurrency`` requests at once, fewer
     while the provider is busy. Replies are ordered by ``index`` and checked for count, dimensions
-    and finite values; vectors have unit length. A batch that is refused (400, 413) is halved until
-    the text at fault stands alone.
+    and finite values; vectors have unit length. A batch that is refused, or keeps failing where
+    others succeed, is halved until the text at fault stands alone; that one is refused.
     """
 
     def __init__(
@@ -62,17 +89,21 @@ class FireworksEmbeddings(EmbeddingModel):
         *,
         dimensions: int | None = None,
         batch_size: int = 64,
+        batch_tokens: int = 65_536,
         concurrency: int = 8,
     ) -> None:
         self.model = model
         self.dimensions = dimensions
         self.batch_size = batch_size
+        self.batch_tokens = batch_tokens
         self.usage = EmbeddingUsage()
         self._client = client
         self._concurrency = concurrency
         self._pace = Pace(concurrency)
-        # Learned from the first reply where it was not asked for: one model has one length.
-        self._expected_dimensions = dimensions
+        self._failed_in_a_row = 0
+        # Where it was not asked for it is learned from the replies: one model has one length.
+        self._length = dimensions
+        self._seen: Counter[int] = Counter()
         self._document_prefix, self._query_prefix = task_prefixes(model)
 
     @property
@@ -85,14 +116,14 @@ class FireworksEmbeddings(EmbeddingModel):
             "query_prefix": self._query_prefix,
         }
 
-    def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Vectors]:
-        """Yield one ``(n, dimensions)`` array for each batch, in order, several requests ahead of the caller."""
-        waiting: deque[Future[Vectors]] = deque()
+    def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Embedded]:
+        """Yield the vectors of each batch, in order, several requests ahead of the caller."""
+        waiting: deque[Future[Embedded]] = deque()
         try:
             for batch in batches:
                 waiting.append(self._client.loop.submit(self._embed(batch, self._document_prefix)))
                 # Twice the concurrency keeps the provider busy while the oldest reply is used.
-                if len(waiting) >= 2 * self._concurrency:
+                while waiting and (len(waiting) >= 2 * self._concurrency or waiting[0].done()):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -101,61 +132,99 @@ class FireworksEmbeddings(EmbeddingModel):
 
     def embed_query(self, text: str) -> list[float]:
         """Return the unit-length vector of a question."""
-        vector: list[float] = self._client.loop.wait(self._embed([text], self._query_prefix))[0].tolist()
+        vector: list[float] = self._client.loop.wait(self._ask([self._query_prefix + text], learning=False))[0].tolist()
         return vector
 
     async def aembed_query(self, text: str) -> list[float]:
         """Return the unit-length vector of a question, from any event loop."""
-        vectors = await self._client.loop.join(self._embed([text], self._query_prefix))
+        vectors = await self._client.loop.join(self._ask([self._query_prefix + text], learning=False))
         vector: list[float] = vectors[0].tolist()
         return vector
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return one unit-length vector for each document, in order, from any event loop."""
+        """Return one unit-length vector for each document, in order, from any event loop.
+
+        Raises a ``ModelError`` when one of them is refused.
+        """
         starts = range(0, len(texts), self.batch_size)
         batches = (self._embed(texts[s : s + self.batch_size], self._document_prefix) for s in starts)
         futures = [self._client.loop.submit(batch) for batch in batches]
         try:
-            arrays = [await asyncio.wrap_future(future) for future in futures]
+            batches_done = [await asyncio.wrap_future(future) for future in futures]
         finally:
             _cancel(futures)
-        return [vector for vectors in arrays for vector in vectors.tolist()]
+        return [vector for embedded in batches_done for vector in as_lists(embedded)]
 
-    async def _embed(self, texts: Sequence[str], prefix: str) -> Vectors:
-        """Embed texts in one request, or in halves where the provider refuses them together."""
+    async def _embed(self, texts: Sequence[str], prefix: str) -> Embedded:
+        """Embed texts in one request, or in halves where they fail together; one that fails alone is refused."""
         try:
-            return await self._ask([prefix + text for text in texts])
-        except InvalidRequestError as error:
-            if error.status not in {400, 413} or len(texts) < 2:
+            vectors = await self._ask([prefix + text for text in texts])
+        except (InvalidRequestError, BadReplyError, RetryLaterError) as error:
+            if not _may_be_a_texts_fault(error) or not texts:
                 raise
+            if len(texts) == 1:
+                return self._refuse(error)
+        else:
+            self._failed_in_a_row = 0
+            return Embedded(list(vectors))
         # One after the other: where a text is at fault, nothing is asked for after it in vain.
         middle = len(texts) // 2
-        halves = [await self._embed(half, prefix) for half in (texts[:middle], texts[middle:])]
-        return np.concatenate(halves)
+        return _join(await self._embed(texts[:middle], prefix), await self._embed(texts[middle:], prefix))
 
-    async def _ask(self, texts: list[str]) -> Vectors:
+    def _refuse(self, error: ModelError) -> Embedded:
+        """Refuse a text that failed alone, unless that is the provider's fault more likely than the text's."""
+        self._failed_in_a_row += 1
+        said_so = isinstance(error, InvalidRequestError) and self.usage.texts
+        if self._failed_in_a_row > MOST_IN_A_ROW and not said_so:
+            raise error
+        return Embedded([None], {0: error})
+
+    async def _ask(self, texts: list[str], *, learning: bool = True) -> Vectors:
         """Send one request; a reply that does not hold the vectors asked for is asked for again."""
         body: dict[str, Any] = {"model": self.model, "input": texts}
         if self.dimensions is not None:
             body["dimensions"] = self.dimensions
         for attempt in count(1):
             try:
-                return self._read(await self._client.post("/embeddings", body, self._pace.slot), len(texts))
+                reply = await self._client.post("/embeddings", body, self._pace.slot)
+                return self._read(reply, len(texts), learning=learning)
             except BadReplyError:
                 if attempt >= READ_ATTEMPTS:
                     raise
         raise AssertionError  # The loop ends in a return or an exception.
 
-    def _read(self, reply: Any, expected: int) -> Vectors:
+    def _read(self, reply: Any, expected: int, *, learning: bool) -> Vectors:
         self.usage.requests += 1
-        vectors = unit_vectors(read_vectors(reply, expected), expected, self._expected_dimensions)
-        self._expected_dimensions = vectors.shape[1]
+        vectors = unit_vectors(read_vectors(reply, expected), expected, self._length)
+        if self._length is None:
+            self._length = self._learn_length(vectors.shape[1], sure=not learning)
         self.usage.texts += expected
         self.usage.tokens += _billed_tokens(reply)
         return vectors
 
+    def _learn_length(self, length: int, *, sure: bool) -> int | None:
+        """Return a length that is the model's own: it is known, or two replies agree. One alone may be wrong."""
+        self._seen[length] += 1
+        if length == known_length(self.model) or self._seen[length] > 1:
+            return length
+        if not sure:
+            raise BadReplyError(f"vectors of length {length} came once only")
+        return None
 
-def _cancel(futures: Reversible[Future[Vectors]]) -> None:
+
+def _may_be_a_texts_fault(error: ModelError) -> bool:
+    """Return whether fewer texts might fare better: refused, or an error that this input provokes each time."""
+    if isinstance(error, InvalidRequestError):
+        return error.status in {400, 413}
+    return isinstance(error, BadReplyError) or (isinstance(error, RetryLaterError) and error.status == 500)
+
+
+def _join(first: Embedded, second: Embedded) -> Embedded:
+    moved = {number + len(first.vectors): reason for number, reason in second.refused.items()}
+    return Embedded([*first.vectors, *second.vectors], {**first.refused, **moved})
+
+
+def _cancel(futures: Reversible[Future[Embedded]]) -> None:
     # The last first: a slot that one frees must not go to another that is about to be cancelled.
     for future in reversed(futures):
         future.cancel()

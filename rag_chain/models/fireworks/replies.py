@@ -30,10 +30,11 @@ _MENDS = {
 
 
 class RetryLaterError(ProviderBusyError):
-    """The provider is busy; ``seconds`` is how long it asked us to wait, where it did."""
+    """The provider is busy (``status``); ``seconds`` is how long it asked us to wait, where it did."""
 
-    def __init__(self, message: str, seconds: float | None = None) -> None:
+    def __init__(self, message: str, status: int, seconds: float | None = None) -> None:
         super().__init__(message)
+        self.status = status
         self.seconds = seconds
 
 
@@ -48,7 +49,9 @@ def explain_status(status: int, body: bytes, headers: Mapping[str, str], *, mode
             "set RAG_CHAT_MODEL or RAG_EMBEDDING_MODEL to a model that it serves, or mend FIREWORKS_API_BASE"
         )
     if status in BUSY or status >= 500:
-        return RetryLaterError(f"the provider is busy ({status} {said}): try again later", _retry_after(headers))
+        return RetryLaterError(
+            f"the provider is busy ({status} {said}): try again later", status, _retry_after(headers)
+        )
     return InvalidRequestError(f"the provider refused the input ({status} {said})", status)
 
 

@@ -1,0 +1,147 @@
+"""Read documents ahead, in processes of their own: Python parses one text at a time in each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections import deque
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rag_chain.errors import DocumentError
+from rag_chain.ingestion.reading import Reading, read_document
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from concurrent.futures import Executor, Future
+
+    from rag_chain.ingestion.plan import Work
+    from rag_chain.ingestion.reading import Steps
+
+logger = logging.getLogger(__name__)
+
+# A process takes 0.6 s to start; below this it would not be ready before all is read.
+WORTH_BYTES = 1_000_000
+# What is handed over at once: enough not to notice the handing over, little enough to keep everyone busy.
+GROUP_BYTES, GROUP_DOCUMENTS = 100_000, 16
+# Larger ones are read here: their bytes would be in memory several times.
+LARGE_BYTES = 4_000_000
+# Beyond this more readers than one writer can use.
+MOST_READERS = 4
+# A reader whose owner was killed ends after so long without work.
+IDLE_SECONDS = 10
+
+
+def choose_readers(works: Sequence[Work], asked: int | None) -> int:
+    """Return how many processes are to read: what was asked, else as many as there are cores to spare."""
+    if sum(work.file.size for work in works) < WORTH_BYTES:
+        return 0
+    return min(_cores() - 1, MOST_READERS) if asked is None else asked
+
+
+def read_all(works: Sequence[Work], steps: Steps, readers: int) -> Generator[Reading, None, None]:
+    """Yield what reading each document gives, in order; at most a few groups for each reader are read ahead."""
+    if not readers:
+        yield from (read_document(work, steps) for work in works)
+        return
+    with _open_pool(readers) as pool:
+        yield from _Readers(pool, steps, 2 * readers).read(works)
+
+
+class _Readers:
+    """Processes that read groups of documents; what they can't take, or die of, is read here."""
+
+    def __init__(self, pool: Executor, steps: Steps, ahead: int) -> None:
+        self._pool = pool
+        self._steps = steps
+        self._ahead = ahead
+        self._ready = pool.submit(_import_all, steps)
+        self._waiting: deque[tuple[list[Work], Future[list[Reading]]]] = deque()
+
+    def read(self, works: Iterable[Work]) -> Iterator[Reading]:
+        """Yield the readings in order."""
+        for group in _groups(works):
+            if not self._hand_over(group):
+                yield from self._collect(0)
+                yield from self._read_here(group)
+            yield from self._collect(self._ahead)
+        yield from self._collect(0)
+
+    def _hand_over(self, group: list[Work]) -> bool:
+        """Give a group to the readers; not while they are starting, when they are dead, or if it is too large."""
+        large = sum(work.file.size for work in group) > LARGE_BYTES
+        if large or not self._ready.done() or self._ready.exception() is not None:
+            return False
+        try:
+            future = self._pool.submit(_read_group, [_take_along(work) for work in group], self._steps)
+        except BrokenProcessPool:
+            return False
+        self._waiting.append((group, future))
+        return True
+
+    def _collect(self, left: int) -> Iterator[Reading]:
+        """Yield what the readers have read, until so many groups are left with them."""
+        while len(self._waiting) > left:
+            group, future = self._waiting.popleft()
+            try:
+                yield from future.result()
+            except BrokenProcessPool as error:
+                logger.warning("a reading process has died (%s): reading on in this one", error)
+                yield from self._read_here(group)
+
+    def _read_here(self, group: list[Work]) -> Iterator[Reading]:
+        return (read_document(work, self._steps) for work in group)
+
+
+def _groups(works: Iterable[Work]) -> Iterator[list[Work]]:
+    group: list[Work] = []
+    size = 0
+    for work in works:
+        if group and (len(group) >= GROUP_DOCUMENTS or size + work.file.size > GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(work)
+        size += work.file.size
+    if group:
+        yield group
+
+
+def _take_along(work: Work) -> Work | DocumentError:
+    """Return the work with its bytes read, since an open archive can't be handed to another process."""
+    try:
+        return replace(work, file=work.file.in_memory())
+    except DocumentError as error:
+        return error
+
+
+def _read_group(works: Sequence[Work | DocumentError], steps: Steps) -> list[Reading]:
+    return [
+        Reading(reason=str(work)) if isinstance(work, DocumentError) else read_document(work, steps) for work in works
+    ]
+
+
+@contextmanager
+def _open_pool(readers: int) -> Iterator[Executor]:
+    # Unlike the standard library's, these processes do not run the caller's script again.
+    from loky import ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(readers, timeout=IDLE_SECONDS, initializer=_leave_interrupts_to_the_owner)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(kill_workers=True)
+
+
+def _leave_interrupts_to_the_owner() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _import_all(steps: Steps) -> None:
+    """Do nothing but be found: unpickling the steps has imported what they need."""
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,106 @@
+"""Reading in processes of their own gives what reading here gives, whatever happens to them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rag_chain.documents import find_documents
+from rag_chain.documents.loading import load_file
+from rag_chain.documents.splitting import SectionSplitter, text_to_embed
+from rag_chain.ingestion import readers
+from rag_chain.ingestion.plan import Work, make_plan
+from rag_chain.ingestion.readers import choose_readers, read_all
+from rag_chain.ingestion.reading import Reading, Steps
+from tests.ingestion.conftest import long_text
+from tests.ingestion.test_run import write_zip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_core.documents import Document
+
+STEPS = Steps(load_file, SectionSplitter(32, 0).iterate_chunks, text_to_embed)
+
+
+def split_or_die(document: Document) -> list[Document]:
+    """Split a document, unless it tells the process to die and that is a reader's."""
+    if "die" in document.page_content and multiprocessing.current_process().name != "MainProcess":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return list(STEPS.split(document))
+
+
+@pytest.fixture
+def works(tmp_path: Path) -> list[Work]:
+    """60 documents in a folder and a zip, one of them empty, one no PDF."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number:02}.txt").write_text(long_text(f"salmon {number}", 40), "utf-8")
+    (folder / "empty.md").write_text("", "utf-8")
+    (folder / "no.pdf").write_bytes(b"no PDF")
+    write_zip(tmp_path / "more.zip", **{f"{number:02}": long_text(f"eels {number}", 40) for number in range(20)})
+    return make_plan(find_documents([folder, tmp_path / "more.zip"]), {}, prune=True, rebuild=False).work
+
+
+def comparable(readings: list[Reading]) -> list[tuple[str, list[tuple[str | None, str]]]]:
+    return [(reading.reason, [(chunk.id, chunk.page_content) for chunk in reading.chunks]) for reading in readings]
+
+
+def test_they_read_what_is_read_here(works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same chunks and refusals in the same order, from folders and archives."""
+    monkeypatch.setattr(readers, "GROUP_DOCUMENTS", 3)
+    expected = comparable(list(read_all(works, STEPS, 0)))
+    assert sum(bool(reason) for reason, _ in expected) == 2
+    assert comparable(list(read_all(works, STEPS, 2))) == expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills processes as POSIX does")
+def test_the_death_of_a_reader_loses_nothing(
+    works: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a reader that died had been given is read here."""
+    monkeypatch.setattr(readers, "GROUP_DOCUMENTS", 3)
+    monkeypatch.setattr(Future, "done", lambda self: self.result() is None)
+    (tmp_path / "docs" / "05.txt").write_text("Here one has to die.", "utf-8")
+    works = make_plan(find_documents([tmp_path / "docs", tmp_path / "more.zip"]), {}, prune=True, rebuild=False).work
+    deadly = Steps(load_file, split_or_die, text_to_embed)
+    found = comparable(list(read_all(works, deadly, 1)))
+    assert found == comparable(list(read_all(works, STEPS, 0)))
+    assert "has died" in caplog.text
+
+
+def test_little_is_read_here(works: list[Work]) -> None:
+    """Starting a process takes longer than reading a few pages, whatever was asked for."""
+    assert choose_readers(works[:3], 4) == 0
+
+
+def test_as_many_as_asked_for(works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one core is left for the writer."""
+    monkeypatch.setattr(readers, "WORTH_BYTES", 1000)
+    assert choose_readers(works, 3) == 3
+    assert choose_readers(works, 0) == 0
+    assert 0 <= choose_readers(works, None) <= readers.MOST_READERS
+
+
+def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
+    """Calling ingest at the top of a script works, as it stands in the README."""
+    (tmp_path / "docs").mkdir()
+    for number in range(30):
+        (tmp_path / "docs" / f"{number}.txt").write_text(long_text(f"salmon {number}", 1000), "utf-8")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from rag_chain import Settings, plan_ingest\n"
+        "print('started', flush=True)\n"
+        "print(len(plan_ingest('docs', Settings(provider='local', readers=2)).added))\n",
+        "utf-8",
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("started\n30\n", "")
