@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import SettingsError
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from rag_chain.models.reranking import Reranker
     from rag_chain.settings import Settings
 
-# Chat waits for a person, who would rather hear of it; an ingest would rather get there.
-EMBEDDING_ATTEMPTS = 12
+# Chat waits for a person, who would rather hear of it; an ingest would rather get there, and has a pace
+# that slows it down where need be: it tries until the request's deadline.
 CHAT_ATTEMPTS = 4
+EMBEDDING_PAUSE = 1.0
 
 
 def build_embeddings(settings: Settings) -> EmbeddingModel:
@@ -33,7 +35,7 @@ def build_embeddings(settings: Settings) -> EmbeddingModel:
     from rag_chain.models.fireworks.embeddings import FireworksEmbeddings
 
     return FireworksEmbeddings(
-        _open_client(settings, EMBEDDING_ATTEMPTS),
+        _open_client(settings, attempts=math.inf, longest_pause=EMBEDDING_PAUSE),
         settings.embedding_model,
         dimensions=settings.embedding_dimensions,
         batch_size=settings.embedding_batch,
@@ -50,18 +52,18 @@ def build_chat_model(settings: Settings, embeddings: EmbeddingModel) -> Runnable
         return ExtractiveChatModel(embeddings=embeddings)
     from rag_chain.models.fireworks.chat import build_chat
 
-    client = _open_client(settings, CHAT_ATTEMPTS)
+    client = _open_client(settings, attempts=CHAT_ATTEMPTS)
     return build_chat(client, settings.chat_models, _key(settings), max_tokens=settings.max_answer_tokens)
 
 
-def _open_client(settings: Settings, attempts: int) -> FireworksClient:
+def _open_client(settings: Settings, **options: float) -> FireworksClient:
     from rag_chain.models.fireworks.client import FireworksClient
 
     # These print requests, and so documents and questions, at DEBUG.
     for name in ("httpx", "httpcore", "fireworks"):
         logging.getLogger(name).setLevel(logging.WARNING)
     base, timeout = settings.fireworks_api_base, settings.request_timeout
-    return FireworksClient(base, _key(settings), timeout=timeout, attempts=attempts)
+    return FireworksClient(base, _key(settings), timeout=timeout, **options)
 
 
 def _key(settings: Settings) -> str:
@@ -86,4 +88,4 @@ def build_reranker(settings: Settings) -> Reranker | None:
         raise SettingsError("RAG_RERANK_MODEL needs Fireworks: set FIREWORKS_API_KEY, or unset RAG_RERANK_MODEL")
     from rag_chain.models.fireworks.rerank import FireworksReranker
 
-    return FireworksReranker(_open_client(settings, CHAT_ATTEMPTS), settings.rerank_model)
+    return FireworksReranker(_open_client(settings, attempts=CHAT_ATTEMPTS), settings.rerank_model)

@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from tokenizers import Tokenizer
 
@@ -66,25 +66,43 @@ def map_tokens(text: str) -> TokenMap:
         # An accent that was taken off can give offsets out of order; counting needs them sorted.
         return TokenMap(list(accumulate((start for start, _ in encoding.offsets), max)), len(text))
     # The same, four times as fast: a text says few words often, and a word's tokens are the same in each place.
-    _learn_words({word for word in set(_WORD.findall(text)) if word not in _words})
+    vocabulary, known = _read_words()
+    if len(known) > MOST_WORDS:
+        known.clear()
     starts: list[int] = []
-    for word in _WORD.finditer(text):
-        place, inner = word.start(), _words[word.group()]
-        starts += [place] if len(inner) == 1 else [place + start for start in inner]
+    for match in _WORD.finditer(text):
+        place, word = match.start(), match.group()
+        pieces = known.get(word)
+        if pieces is None:
+            pieces = known[word] = find_pieces(word.lower(), vocabulary)
+        starts += [place] if len(pieces) == 1 else [place + start for start in pieces]
     return TokenMap(starts, len(text))
 
 
 # In ASCII without the control characters that the tokenizer drops words end where they seem to.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
-_MOST_WORDS = 200_000
-_words: dict[str, tuple[int, ...]] = {}
+MOST_WORDS = 200_000
+# What is longer is one unknown token.
+MOST_LETTERS = 100
 
 
-def _learn_words(words: set[str]) -> None:
-    """Keep where the tokens of some words begin."""
-    if len(_words) > _MOST_WORDS:
-        _words.clear()
-    unknown = list(words)
-    for word, encoding in zip(unknown, open_tokenizer().encode_batch(unknown, add_special_tokens=False), strict=True):
-        _words[word] = tuple(start for start, _ in encoding.offsets)
+@cache
+def _read_words() -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """Return the vocabulary, and where the tokens begin in the words that were met."""
+    return open_tokenizer().get_vocab(), {}
+
+
+def find_pieces(word: str, vocabulary: Container[str]) -> tuple[int, ...]:
+    """Return where the tokens of a word begin: the longest known piece, again and again (Wu et al., 2016)."""
+    starts: list[int] = []
+    start, end = 0, len(word)
+    while start < len(word) <= MOST_LETTERS:
+        if (word[start:end] if start == 0 else f"##{word[start:end]}") in vocabulary:
+            starts.append(start)
+            start, end = end, len(word)
+        elif end > start + 1:
+            end -= 1
+        else:
+            return (0,)
+    return tuple(starts) or (0,)

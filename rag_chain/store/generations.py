@@ -54,7 +54,7 @@ class Generations:
                 timeout=self._timeout,
             )
             # Waiting would sleep half a second for each index, and an empty collection's are ready at once.
-            indexes = build_indexes(client, with_bm25=with_bm25)
+            indexes = build_indexes(client, with_bm25=with_bm25, on_lite=self._milvus.address.is_lite)
             client.create_index(name, indexes, sync=False, timeout=self._timeout)
             client.load_collection(name, timeout=self._timeout)
 

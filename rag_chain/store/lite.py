@@ -14,6 +14,8 @@ import threading
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from rag_chain.store.lite_server import ask_token, build_server
 
@@ -31,6 +33,7 @@ class LiteHold:
     """
 
     def __init__(self, path: str) -> None:
+        _quieten_training()
         from milvus_lite.db import MilvusLite
         from milvus_lite.server_manager import server_manager_instance
 
@@ -57,7 +60,8 @@ class LiteHold:
         with suppress(FileNotFoundError):
             _note(self.path).unlink()
         server_manager_instance._servers.pop(self.path, None)  # noqa: SLF001
-        self._server.stop(STOP_SECONDS).wait()
+        # It would wait for ever when the interpreter is ending and its threads take no more work.
+        self._server.stop(STOP_SECONDS).wait(2 * STOP_SECONDS)
         self._db.close()
 
 
@@ -83,6 +87,20 @@ def release_lite() -> None:
     with _registry:
         while _held:
             _held.popitem()[1].close()
+
+
+@cache
+def _quieten_training() -> None:
+    """Keep faiss from warning on stderr, in C++, that it has few vectors to place one cell by."""
+    import faiss
+    from milvus_lite.index import faiss_ivf_flat
+
+    class Index(faiss.IndexIVFFlat):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.cp.min_points_per_centroid = 1
+
+    faiss_ivf_flat.faiss = SimpleNamespace(**{**vars(faiss), "IndexIVFFlat": Index})
 
 
 @cache

@@ -20,6 +20,14 @@ CALL_THREADS = 16
 # As Milvus has it.
 MESSAGE_BYTES = 256 * 1024 * 1024
 
+OPTIONS = [
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    # pymilvus pings every 10 s, also when it has nothing to say; by default that gets it disconnected.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
 # Calls that change nothing; all others wait for each other.
 READS = frozenset(
     "CheckHealth Connect DescribeAlias DescribeCollection DescribeDatabase DescribeIndex GetCollectionStatistics "
@@ -90,7 +98,7 @@ def build_server(db: MilvusLite, token: str) -> grpc.Server:
     server = grpc.server(
         ThreadPoolExecutor(CALL_THREADS, "milvus lite"),
         interceptors=(_regulate(Traffic()),),
-        options=[("grpc.max_receive_message_length", MESSAGE_BYTES), ("grpc.max_send_message_length", MESSAGE_BYTES)],
+        options=OPTIONS,
     )
     milvus_pb2_grpc.add_MilvusServiceServicer_to_server(MilvusServicer(db), server)
     service, method = TOKEN_METHOD.strip("/").split("/")

@@ -22,12 +22,16 @@ URI_BYTES = 3 * 4096 + SOURCE_BYTES + 16
 # What a search returns; vectors stay where they are.
 OUTPUT_FIELDS = ("id", "text", "source", "title", "heading", "start", "end", "position", "version", "uri")
 
-# ef 64 finds what an exhaustive search finds on 10,000 chunks; the default of 10 misses 7 %.
-DENSE_INDEX: dict[str, Any] = {
+SERVER_INDEX: dict[str, Any] = {
     "index_type": "HNSW",
     "metric_type": "COSINE",
     "params": {"M": 16, "efConstruction": 200},
 }
+# With one cell, which is always searched, this is an exhaustive search in C++. On Milvus Lite, with 27,000 chunks
+# of 768 dimensions, it answers in 19 ms where HNSW takes 28, since most of a search there is spent elsewhere, misses
+# nothing, and is built in half a second instead of 21. Milvus Lite looks for the parameters one level deeper.
+LITE_INDEX: dict[str, Any] = {"index_type": "IVF_FLAT", "metric_type": "COSINE", "params": {"params": {"nlist": 1}}}
+# ef 64 finds what an exhaustive search finds on 10,000 chunks; the default of 10 misses 7 %.
 DENSE_SEARCH: dict[str, Any] = {"metric_type": "COSINE", "params": {"ef": 64}}
 SPARSE_INDEX: dict[str, Any] = {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "BM25", "params": {}}
 
@@ -58,10 +62,10 @@ def build_schema(dimensions: int, *, with_bm25: bool) -> CollectionSchema:
     return schema
 
 
-def build_indexes(client: MilvusClient, *, with_bm25: bool) -> IndexParams:
+def build_indexes(client: MilvusClient, *, with_bm25: bool, on_lite: bool) -> IndexParams:
     """Return the index parameters that belong to the schema."""
     indexes = client.prepare_index_params()
-    indexes.add_index(DENSE, **DENSE_INDEX)
+    indexes.add_index(DENSE, **(LITE_INDEX if on_lite else SERVER_INDEX))
     if with_bm25:
         indexes.add_index(SPARSE, **SPARSE_INDEX)
     return indexes

@@ -14,7 +14,7 @@ from langchain_milvus import Milvus
 from rag_chain.errors import StoreError
 from rag_chain.store.connection import store_errors
 from rag_chain.store.filters import build_expression, matches
-from rag_chain.store.schema import DENSE, DENSE_INDEX, DENSE_SEARCH, KEY, OUTPUT_FIELDS, TEXT
+from rag_chain.store.schema import DENSE, DENSE_SEARCH, KEY, LITE_INDEX, OUTPUT_FIELDS, SERVER_INDEX, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ class ChunkStore(Milvus):
                 collection_name=store.name,
                 connection_args=store.arguments,
                 consistency_level="Bounded",
-                index_params=DENSE_INDEX,
+                index_params=LITE_INDEX if store.address.is_lite else SERVER_INDEX,
                 search_params=DENSE_SEARCH,
                 primary_field=KEY,
                 text_field=TEXT,

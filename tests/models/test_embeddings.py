@@ -15,7 +15,7 @@ import pytest
 
 from rag_chain.errors import AuthenticationError, BadReplyError, InvalidRequestError
 from rag_chain.models.embedding import Embedded, as_lists
-from rag_chain.models.fireworks.embeddings import FireworksEmbeddings, task_prefixes
+from rag_chain.models.fireworks.embeddings import AHEAD, READ_ATTEMPTS, FireworksEmbeddings, task_prefixes
 from tests.fireworks_client import EMBEDDING
 from tests.fireworks_faults import (
     Delay,
@@ -141,12 +141,12 @@ def test_a_bad_reply_is_asked_again(fireworks: FireworksServer, embeddings: Fire
 
 @pytest.mark.parametrize("fault", BAD, ids=lambda fault: type(fault).__name__)
 def test_bad_replies_end_in_an_error(fireworks: FireworksServer, embeddings: FireworksEmbeddings, fault: Fault) -> None:
-    """A provider that goes on giving bad replies is an error after three of them, and three for each text alone."""
+    """A provider that goes on giving bad replies is an error after six of them, and six for each text alone."""
     embeddings.embed_query("how long are vectors?")
     fireworks.faults.always("embeddings", fault)
     with pytest.raises(BadReplyError):
         embeddings.embed_documents(TEXTS[:2])
-    assert len(fireworks.requests) == 1 + 3 + 2 * 3
+    assert len(fireworks.requests) == 1 + READ_ATTEMPTS + 2 * READ_ATTEMPTS
 
 
 def test_a_length_that_was_asked_for_is_checked(fireworks: FireworksServer, connect: Connect) -> None:
@@ -381,7 +381,7 @@ def test_a_cancelled_call_stops_asking(fireworks: FireworksServer, connect: Conn
 
 
 def test_batches_are_taken_as_needed(embeddings: FireworksEmbeddings) -> None:
-    """Of endless batches at most twice the concurrency is taken before the first vectors are given."""
+    """Of endless batches no more is taken than may be ahead before the first vectors are given."""
     taken = 0
 
     def endless() -> Iterator[list[str]]:
@@ -393,7 +393,7 @@ def test_batches_are_taken_as_needed(embeddings: FireworksEmbeddings) -> None:
     vectors = embeddings.embed_batches(endless())
     first = next(vectors)
     assert np.allclose(as_lists(first), expected(["text 0"]), atol=1e-6)
-    assert taken <= 2 * 4
+    assert taken <= AHEAD * 4
     assert np.allclose(as_lists(next(vectors)), expected(["text 1"]), atol=1e-6)
 
 

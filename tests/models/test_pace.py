@@ -92,6 +92,53 @@ def test_answers_bring_slots_back() -> None:
     assert limits[-1] == 8
 
 
+def test_slowing_down_in_vain_is_given_up() -> None:
+    """A provider that refuses every other request, however few there are, is asked as much as may be."""
+    pace = Pace(8)
+
+    async def storm() -> list[float]:
+        limits = []
+        for number in range(400):
+            await ask(pace, busy() if number % 2 else None)
+            limits.append(pace.limit)
+        return limits
+
+    limits = asyncio.run(storm())
+    assert min(limits) < 2
+    assert sum(limit == 8 for limit in limits) > 200
+
+
+def test_slowing_down_that_helps_is_kept() -> None:
+    """A provider that answers three at a time is not asked much more than it answers."""
+    pace, working, sent = Pace(8), 0, 0
+
+    async def ask_three_at_a_time() -> None:
+        nonlocal working, sent
+        async with pace.slot():
+            sent += 1
+            if working >= 3:
+                await asyncio.sleep(0.001)
+                raise busy()
+            working += 1
+            await asyncio.sleep(0.005)
+            working -= 1
+
+    async def work() -> None:
+        for _ in range(40):
+            while True:
+                try:
+                    await ask_three_at_a_time()
+                    break
+                except RetryLaterError:
+                    await asyncio.sleep(0.002)
+
+    async def work_at_once() -> None:
+        await asyncio.gather(*(work() for _ in range(16)))
+
+    asyncio.run(work_at_once())
+    assert sent < 2 * 640
+
+
 def test_other_errors_say_nothing_about_the_pace() -> None:
     """An error that is not about load leaves the limit as it is and gives the slot back."""
     pace = Pace(1)

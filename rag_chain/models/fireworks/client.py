@@ -36,8 +36,6 @@ CLOSING_SECONDS = 0.25
 
 Slot: TypeAlias = "Callable[[], AbstractAsyncContextManager[None]]"
 
-_BACKOFF = wait_random_exponential(multiplier=0.5, max=8)
-
 
 class UnansweredError(ProviderUnreachableError):
     """The connection failed or broke before there was a reply, so asking again is safe."""
@@ -47,17 +45,19 @@ class FireworksClient:
     """Posts JSON to one API base and key; safe to use from any thread and any event loop.
 
     Retries 408, 409, 429, 5xx (at most ``attempts`` times in all) and broken connections (four
-    times) with full jitter, 0.5 s doubling to 8 s, and honours Retry-After up to 60 s. One deadline
-    of ``timeout`` seconds covers all of it, but for the wait for a slot; a stream must also end within it.
+    times in a row) with full jitter, 0.5 s doubling to ``longest_pause``, and honours Retry-After up
+    to 60 s. One deadline of ``timeout`` seconds covers all of it, but for the wait for a slot; a
+    stream must also end within it.
     """
 
-    def __init__(self, base: str, key: str, *, timeout: float, attempts: int = 4) -> None:
+    def __init__(self, base: str, key: str, *, timeout: float, attempts: float = 4, longest_pause: float = 8.0) -> None:
         if not (key.isascii() and key.isprintable()):
             raise SettingsError("FIREWORKS_API_KEY holds characters that no key has: copy it again")
         self.address = base
         self.loop = open_loop()
         self._timeout = timeout
         self._attempts = attempts
+        self._backoff = wait_random_exponential(multiplier=0.5, max=longest_pause)
         self._http = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
             timeout=httpx.Timeout(min(timeout, READ_SECONDS), connect=CONNECT_SECONDS, pool=None),
@@ -124,16 +124,26 @@ class FireworksClient:
         raise explain_status(status, response.content, response.headers, model=model, address=self.address)
 
     def _retrying(self) -> AsyncRetrying:
+        unanswered = 0
+
+        def is_over(state: RetryCallState) -> bool:
+            nonlocal unanswered
+            unanswered = unanswered + 1 if isinstance(_failure(state), UnansweredError) else 0
+            exhausted = state.attempt_number >= self._attempts or unanswered >= CONNECTION_ATTEMPTS
+            return exhausted or _too_late(state)
+
         return AsyncRetrying(
             retry=retry_if_exception_type((RetryLaterError, UnansweredError)),
-            stop=lambda state: self._exhausted(state) or _too_late(state),
-            wait=_pause,
+            stop=is_over,
+            wait=self._pause,
             reraise=True,
         )
 
-    def _exhausted(self, state: RetryCallState) -> bool:
-        unanswered = isinstance(_failure(state), UnansweredError)
-        return state.attempt_number >= (CONNECTION_ATTEMPTS if unanswered else self._attempts)
+    def _pause(self, state: RetryCallState) -> float:
+        """Return the seconds to wait before the next attempt: what the provider asked for, else full jitter."""
+        failure = _failure(state)
+        asked = failure.seconds if isinstance(failure, RetryLaterError) else None
+        return float(self._backoff(state)) if asked is None else asked
 
     @contextmanager
     def _deadline(self) -> Iterator[anyio.CancelScope]:
@@ -172,13 +182,6 @@ def _close(loop: BackgroundLoop, http: httpx.AsyncClient) -> None:
 
 def _failure(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
-
-
-def _pause(state: RetryCallState) -> float:
-    """Return the seconds to wait before the next attempt: what the provider asked for, else full jitter."""
-    failure = _failure(state)
-    asked = failure.seconds if isinstance(failure, RetryLaterError) else None
-    return float(_BACKOFF(state)) if asked is None else asked
 
 
 async def _read_to_end(events: AsyncIterator[ServerSentEvent]) -> None:

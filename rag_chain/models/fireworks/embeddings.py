@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from rag_chain.models.embedding import Vectors
     from rag_chain.models.fireworks.client import FireworksClient
 
-# A provider that gives a wrong reply this often in a row is broken, not unlucky.
-READ_ATTEMPTS = 3
+# A provider that gives a wrong reply this often in a row is broken, not unlucky: of one that spoils a quarter of
+# its replies, one batch in 4,000 meets that, and then each of its halves would have to.
+READ_ATTEMPTS = 6
+# Batches in the air or answered and waiting for an older one, for each that may be in flight: one that the
+# provider stalls must not hold up the others.
+AHEAD = 16
 # Texts that fail alone, one after the other: more than so many, and the provider is at fault.
 MOST_IN_A_ROW = 16
 
@@ -122,8 +126,7 @@ class FireworksEmbeddings(EmbeddingModel):
         try:
             for batch in batches:
                 waiting.append(self._client.loop.submit(self._embed(batch, self._document_prefix)))
-                # Twice the concurrency keeps the provider busy while the oldest reply is used.
-                while waiting and (len(waiting) >= 2 * self._concurrency or waiting[0].done()):
+                while waiting and (len(waiting) >= AHEAD * self._concurrency or waiting[0].done()):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -12,10 +12,37 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
+# The first time that slowing down turned out to be in vain it is given up for so many requests, in multiples of
+# the most that may be in flight; then for twice as many.
+FIRST_TRUCE = 60
+# Refused among few, as a share of what it was among many; and the share from which on a provider is simply down.
+NO_BETTER, MOST_REFUSED = 0.7, 0.85
+
+
+class Refusals:
+    """The share of requests that were refused, among as many as were asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.refused = 0
+
+    def count(self, *, refused: bool) -> None:
+        """Count a request."""
+        self.asked += 1
+        self.refused += refused
+
+    @property
+    def share(self) -> float:
+        """The share, 0 where nothing was asked."""
+        return self.refused / max(self.asked, 1)
+
+
 class Pace:
     """Additive increase, multiplicative decrease (Chiu and Jain, 1989) of requests in flight, between 1 and ``most``.
 
-    Starts at ``most``: the provider's answer, not caution, is the signal. Belongs to one event loop.
+    Starts at ``most``: the provider's answer, not caution, is the signal. Where it refuses the same
+    share of a few requests as of many, its refusals are not about us, and slowing down is given up
+    for a while. Belongs to one event loop.
     """
 
     def __init__(self, most: int) -> None:
@@ -24,20 +51,27 @@ class Pace:
         self._busy = 0
         self._started = 0
         self._cut_at = 0
+        self._truce = FIRST_TRUCE * most
+        self._truce_until = 0
+        self._few, self._many = Refusals(), Refusals()
         self._freed: asyncio.Condition | None = None
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a free slot and hold it; what the request meets adjusts the limit."""
         number = await self._enter()
+        level = self._few if self.limit <= max(self.most / 4, 1) else self._many
         try:
             yield
         except RetryLaterError:
+            level.count(refused=True)
             self._slow_down(number)
             raise
         else:
+            level.count(refused=False)
             self.limit = min(self.limit + 1 / self.limit, self.most)
         finally:
+            self._doubt()
             await self._leave()
 
     async def _enter(self) -> int:
@@ -57,6 +91,17 @@ class Pace:
 
     def _slow_down(self, number: int) -> None:
         # Requests that set out before the last cut tell nothing about the new limit.
-        if number > self._cut_at:
+        if number > max(self._cut_at, self._truce_until):
             self.limit = max(self.limit / 2, 1.0)
             self._cut_at = self._started
+
+    def _doubt(self) -> None:
+        """Go back to the most when being slow did not help; where all is refused, slow is right all the same."""
+        if self._few.asked < self.most or self._many.asked < self.most / 2:
+            return
+        if MOST_REFUSED > self._few.share > NO_BETTER * self._many.share:
+            self.limit = float(self.most)
+            self._truce_until = self._started + self._truce
+            self._truce *= 2
+            self._many = Refusals()
+        self._few = Refusals()
