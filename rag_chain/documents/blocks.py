@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -9,14 +10,17 @@ from typing import TYPE_CHECKING
 from rag_chain.markup import plain_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
 
-# The blocks of a longer text would take up memory for no good while.
-KEPT_CHARACTERS = 1_000_000
+PIECE_CHARACTERS = 500_000
+# A heading, or a line of prose after a blank one, ends whatever block there was before, but for a fence.
+_FENCE_OR_START = re.compile(
+    r"^ {0,3}(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)|^ {0,3}#{1,6}[ \t]|(?<=\n\n)(?=[A-Za-z])", re.MULTILINE
+)
 
 
 @cache
@@ -28,18 +32,45 @@ def _open_parser() -> MarkdownIt:
     return parser
 
 
-def parse_blocks(text: str) -> list[Token]:
-    """Return the block tokens of a text; ``token.map`` holds their first line and the line after their last."""
-    return list(_parse_kept(text) if len(text) <= KEPT_CHARACTERS else _open_parser().parse(text))
+def parse_blocks(text: str) -> Iterator[Token]:
+    """Yield the block tokens of a text; ``token.map`` holds their first line and the line after their last.
+
+    A long text is parsed in pieces: the tokens take up thirty times the memory of the text.
+    """
+    if len(text) <= PIECE_CHARACTERS:
+        yield from _parse_kept(text)
+        return
+    first = 0
+    for piece in _pieces(text):
+        for token in _open_parser().parse(piece):
+            if token.map:
+                token.map = [line + first for line in token.map]
+            yield token
+        first += piece.count("\n")
 
 
 # Loading asks for the blocks of a text up to three times and splitting once more, one text after the other.
 @lru_cache(maxsize=2)
-def _parse_kept(text: str) -> list[Token]:
-    return _open_parser().parse(text)
+def _parse_kept(text: str) -> tuple[Token, ...]:
+    return tuple(_open_parser().parse(text))
 
 
-def find_headings(tokens: list[Token]) -> Iterator[tuple[Token, str]]:
+def _pieces(text: str) -> Iterator[str]:
+    """Yield a text in pieces that end where a block outside of fences ends."""
+    start, fence = 0, ""
+    for line in _FENCE_OR_START.finditer(text):
+        if line["fence"] is None:
+            if not fence and line.start() - start >= PIECE_CHARACTERS:
+                yield text[start : line.start()]
+                start = line.start()
+        elif not fence:
+            fence = line["fence"]
+        elif line["fence"].startswith(fence) and not line["info"].strip():
+            fence = ""
+    yield text[start:]
+
+
+def find_headings(tokens: Iterable[Token]) -> Iterator[tuple[Token, str]]:
     """Yield every heading's token and words, in order, those in lists and quotes included."""
     for token, content in pairwise(tokens):
         if token.type == "heading_open":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from rag_chain.documents.blocks import find_headings, parse_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from markdown_it.token import Token
 
@@ -71,17 +72,24 @@ def _markdown_sections(text: str) -> list[Section]:
     lines = [0, *accumulate(len(line) + 1 for line in written)]
     # To the parser a carriage return ends a line; as a space it keeps lines and offsets as they are here.
     tokens = parse_blocks(text.replace("\r", " "))
-    blocks = [min(lines[token.map[0]], len(text)) for token in tokens if token.level == 0 and token.map]
-    starts = [(0, 0, ()), *_heading_starts(tokens, written, lines, len(text))]
+    blocks: list[int] = []
+
+    def note_blocks() -> Iterator[Token]:
+        for token in tokens:
+            if token.level == 0 and token.map:
+                blocks.append(min(lines[token.map[0]], len(text)))
+            yield token
+
+    starts = [(0, 0, ()), *_heading_starts(note_blocks(), written, lines, len(text))]
     ends = [start for start, _, _ in starts[1:]] + [len(text)]
     return [
-        Section(start, body, end, headings, tuple(block for block in blocks if start < block < end))
+        Section(start, body, end, headings, tuple(blocks[bisect_right(blocks, start) : bisect_left(blocks, end)]))
         for (start, body, headings), end in zip(starts, ends, strict=True)
     ]
 
 
 def _heading_starts(
-    tokens: list[Token], written: list[str], lines: list[int], length: int
+    tokens: Iterable[Token], written: list[str], lines: list[int], length: int
 ) -> list[tuple[int, int, tuple[str, ...]]]:
     """Return ``(start, end of the heading line, heading path)`` of every heading that opens a section."""
     path: list[tuple[int, str]] = []

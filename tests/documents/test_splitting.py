@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_text_splitters import TextSplitter
 
-from rag_chain.documents import split_documents
+from rag_chain.documents import blocks, split_documents
 from rag_chain.documents.sections import Section, find_sections
 from rag_chain.documents.splitting import SectionSplitter, chunk_id, text_to_embed
 from rag_chain.models.tokens import count_tokens
@@ -140,6 +140,19 @@ def test_a_block_that_fits_is_whole(text: str, tokens: int, overlap: int) -> Non
             if block and size(block) <= tokens * 3 // 4:
                 place = text.index(block, start)
                 assert any(first <= place and place + len(block) <= last for first, last in found)
+
+
+def test_a_long_markdown_text_is_parsed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sections and blocks are those of the text as a whole, fences across the pieces included."""
+    code = "```python\n# no heading\n\nno prose\n```"
+    part = f"# One {{n}}\n\nSome *prose*.\n\n{code}\n\n## Two {{n}}\n\n- a\n- b\n\nMore.\n\n"
+        "# One {n}\n\nSome *prose*.\n\n```python\n# no heading\n\nno prose\n```\n\n## Two {n}\n\n- a\n- b\n\nMore.\n\n"
+    )
+    text = "".join(part.replace("{n}", str(number)) for number in range(50))
+    expected = list(find_sections(text, "markdown"))
+    monkeypatch.setattr(blocks, "PIECE_CHARACTERS", 100)
+    assert list(find_sections(text, "markdown")) == expected
+    assert len(expected) == 100
 
 
 @pytest.mark.parametrize("separator", ["\n\n", "\n", " ", ""])
