@@ -146,8 +146,6 @@ def test_a_long_markdown_text_is_parsed_in_pieces(monkeypatch: pytest.MonkeyPatc
     """Its sections and blocks are those of the text as a whole, fences across the pieces included."""
     code = "```python\n# no heading\n\nno prose\n```"
     part = f"# One {{n}}\n\nSome *prose*.\n\n{code}\n\n## Two {{n}}\n\n- a\n- b\n\nMore.\n\n"
-        "# One {n}\n\nSome *prose*.\n\n```python\n# no heading\n\nno prose\n```\n\n## Two {n}\n\n- a\n- b\n\nMore.\n\n"
-    )
     text = "".join(part.replace("{n}", str(number)) for number in range(50))
     expected = list(find_sections(text, "markdown"))
     monkeypatch.setattr(blocks, "PIECE_CHARACTERS", 100)
