@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -166,10 +166,11 @@ def _open_job(
     keep_old: bool = False,
 ) -> Iterator[_Job]:
     """Connect to the store and compare the documents with what it holds."""
-    from rag_chain.documents import build_splitter, find_documents
+    from rag_chain.documents import build_splitter, find_documents, warm_up
     from rag_chain.documents.loading import load_file
     from rag_chain.documents.splitting import text_to_embed
     from rag_chain.ingestion.plan import make_plan
+    from rag_chain.ingestion.readers import WORTH_BYTES
     from rag_chain.ingestion.reading import Steps
     from rag_chain.models.building import build_embeddings
     from rag_chain.store.collection import open_store
@@ -179,11 +180,15 @@ def _open_job(
     embeddings = build_embeddings(settings)
     fingerprint = make_fingerprint(settings, embeddings)
     steps = Steps(load_file, build_splitter(settings).iterate_chunks, text_to_embed)
-    with open_store(settings) as store, store.take_turn() if writing else nullcontext():
+    found = find_documents(paths, settings, glob=glob)
+    with ExitStack() as stack:
+        much = writing and found.gather() >= WORTH_BYTES
+        store = stack.enter_context(open_store(settings, hosted=much, meanwhile=warm_up))
+        if writing:
+            stack.enter_context(store.take_turn())
         exists = store.exists()
         if exists:
             store.open_for(None if rebuild else fingerprint, writing=True)
-        found = find_documents(paths, settings, glob=glob)
         held = store.catalogue() if exists else {}
         plan = make_plan(found, held, prune=prune and not glob, rebuild=rebuild)
         writer = CollectionWriter(store, fingerprint, rebuild=rebuild, keep_old=keep_old, catalogue=held)

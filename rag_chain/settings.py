@@ -1,7 +1,7 @@
 """Every knob of rag_chain, with its default and environment name; the only reader of the environment."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -195,6 +195,11 @@ def hidden_from_vendors(*names: str) -> Iterator[None]:
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update({name: before[name] for name in names if name in before})
+
+
+def environment_with(names: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a process of our own: this one's, with some names set."""
+    return {**os.environ, **names}
 
 
 def _explain(error: ValidationError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from rag_chain.settings import Settings
 
 ROWS_PER_CALL = 1000
+ROWS_PER_UPSERT = 256
 # Rows without their vectors; Milvus Lite looks at the whole collection for each page. Milvus gives no more than 16,384.
 ROWS_PER_PAGE = 16_000
 # A flush on Milvus Lite sorts, indexes and writes everything.
@@ -131,8 +133,11 @@ class Store:
             build_row(chunk, vector, 0 if chunk.metadata["position"] else counts[chunk.metadata["source"]])
             for chunk, vector in zip(chunks, vectors, strict=True)
         ]
-        for start in range(0, len(rows), ROWS_PER_CALL):
-            self._upsert(rows[start : start + ROWS_PER_CALL])
+        parts = [rows[start : start + ROWS_PER_UPSERT] for start in range(0, len(rows), ROWS_PER_UPSERT)]
+        # Two, so that one is packed while Milvus works on the other.
+        with ThreadPoolExecutor(2, "rag_chain upsert") as pool:
+            for _ in pool.map(self._upsert, parts):
+                pass
 
     def remove(self, versions: Mapping[str, str]) -> int:
         """Delete what these sources hold of other versions than these; return how many chunks."""
@@ -242,10 +247,15 @@ class Store:
         return described
 
 
-def open_store(settings: Settings) -> Store:
-    """Connect to the Milvus that the settings name; the collection need not exist yet."""
+def open_store(settings: Settings, *, hosted: bool = False, meanwhile: Callable[[], None] = lambda: None) -> Store:
+    """Connect to the Milvus that the settings name; the collection need not exist yet.
+
+    ``hosted`` is for much work: Milvus Lite then gets a process of its own, and while that one
+    starts, ``meanwhile`` is done.
+    """
     path = Path(settings.milvus_uri)
     # Two spellings of one path would be two connections, of which only one gets the lock.
     uri = str(path.parent.resolve() / path.name) if settings.is_milvus_lite else settings.milvus_uri
     token = settings.milvus_token.get_secret_value() if settings.milvus_token else ""
-    return Store(Address(uri, token, settings.milvus_db_name or "", settings.store_timeout), settings.collection)
+    address = Address(uri, token, settings.milvus_db_name or "", settings.store_timeout, hosted, meanwhile)
+    return Store(address, settings.collection)

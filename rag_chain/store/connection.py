@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from rag_chain.errors import SettingsError, StoreError, StoreLockedError, StoreUnreachableError
 from rag_chain.store.lite import LiteHold, find_holder, hold, let_go
+from rag_chain.store.lite_host import LiteHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,12 +38,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Address:
-    """Where Milvus is and who asks; ``uri`` is an absolute ``.db`` path or an http(s) address."""
+    """Where Milvus is and who asks; ``uri`` is an absolute ``.db`` path or an http(s) address.
+
+    With ``hosted`` a Milvus Lite path that nobody holds yet is held by a process of its own;
+    ``meanwhile`` is done while that one starts.
+    """
 
     uri: str
     token: str = ""
     database: str = ""
     timeout: float = 30.0
+    hosted: bool = False
+    meanwhile: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
 
     @property
     def is_lite(self) -> bool:
@@ -57,16 +64,19 @@ class Address:
 
 @dataclass(frozen=True)
 class _Link:
-    """A client, where it is connected, and the hold of the Milvus Lite path where it is this process's."""
+    """A client, where it is connected, and the hold or the host of the Milvus Lite path where it is ours."""
 
     client: MilvusClient
     arguments: dict[str, Any]
     hold: LiteHold | None = None
+    host: LiteHost | None = None
 
     def close(self) -> None:
         self.client.close()
         if self.hold is not None:
             let_go(self.hold)
+        if self.host is not None:
+            self.host.close()
 
 
 _abandoned: queue.SimpleQueue[_Link] = queue.SimpleQueue()
@@ -81,9 +91,6 @@ class Connection:
 
     def __init__(self, address: Address, restore: Callable[[MilvusClient], None] = lambda _: None) -> None:
         """Connect; ``restore`` puts a newly opened Milvus Lite into the state that calls rely on."""
-        import rag_chain.store.vendor  # noqa: F401  before milvus_lite imports pymilvus
-
-        _silence_vendor()
         _start_closer()
         self.address = address
         self._link = _open_link(address)
@@ -150,6 +157,7 @@ def _open_link(address: Address) -> _Link:
 def _connect(address: Address, arguments: dict[str, Any]) -> MilvusClient:
     from rag_chain.store.vendor import pymilvus
 
+    _silence_vendor()
     return pymilvus.MilvusClient(**arguments, timeout=min(address.timeout, CONNECT_SECONDS))
 
 
@@ -158,8 +166,9 @@ def _open_lite(address: Address) -> _Link:
     _refuse_old_lite(address.uri)
     Path(address.uri).parent.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + LITE_SECONDS
+    ways = (_join_lite, _host_lite, _hold_lite) if address.hosted else (_hold_lite, _join_lite)
     while time.monotonic() < end:
-        if (link := _hold_lite(address) or _join_lite(address)) is not None:
+        if (link := next(filter(None, (way(address) for way in ways)), None)) is not None:
             return link
         time.sleep(LITE_PAUSE)
     raise StoreLockedError(
@@ -168,8 +177,22 @@ def _open_lite(address: Address) -> _Link:
     )
 
 
+def _host_lite(address: Address) -> _Link | None:
+    """Return a link to a process started to serve a path; None when another process holds it."""
+    host = LiteHost(address.uri)
+    import rag_chain.store.vendor  # noqa: F401  while the other process starts
+
+    address.meanwhile()
+    link = _join_lite(address) if host.is_ready() else None
+    if link is None:
+        host.close()
+        return None
+    return replace(link, host=host)
+
+
 def _hold_lite(address: Address) -> _Link | None:
     """Return a link to this process's own server of a path; None when another process holds it."""
+    import rag_chain.store.vendor  # noqa: F401  # isort: skip  before milvus_lite imports pymilvus
     from milvus_lite.exceptions import DataDirLockedError, MilvusLiteError
 
     path = address.uri
@@ -224,6 +247,7 @@ def _close_abandoned() -> None:
 @contextmanager
 def store_errors(action: str, *, unreachable: bool = False) -> Iterator[None]:
     """Turn what pymilvus and gRPC raise into one line that says what was being done."""
+    import rag_chain.store.vendor  # noqa: F401  # isort: skip  before anything of pymilvus
     from grpc import RpcError, StatusCode
     from pymilvus.exceptions import MilvusException
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import json
 import secrets
+import sys
 import threading
 from contextlib import suppress
 from functools import cache
@@ -113,10 +114,9 @@ def _give_back_at_exit() -> None:
 
 def find_holder(path: str) -> str | None:
     """Return the address at which this path is served by others; None when none is to be found."""
-    from milvus_lite.server_manager import server_manager_instance
-
-    # A plain MilvusClient of this process may have opened it.
-    if (served := server_manager_instance._servers.get(path)) is not None:  # noqa: SLF001
+    # A plain MilvusClient of this process, or another connection of ours, may have opened it.
+    vendor = sys.modules.get("milvus_lite.server_manager")
+    if vendor is not None and (served := vendor.server_manager_instance._servers.get(path)) is not None:  # noqa: SLF001
         return f"http://127.0.0.1:{served[2]}"
     try:
         note = json.loads(_note(path).read_bytes())

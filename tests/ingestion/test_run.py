@@ -35,7 +35,7 @@ def write_zip(path: Path, **files: str) -> None:
 
 def break_off(library: Library, docs: Path) -> None:
     """Let the model fail once, after a part of the last document was written."""
-    (docs / "z_big.txt").write_text(long_text("eels", 4 * ROWS_PER_WRITE), "utf-8")
+    (docs / "z_big.txt").write_text(long_text("eels", 8 * ROWS_PER_WRITE), "utf-8")
     library.embeddings.batch_size = 50
     library.embeddings.fails_after = ROWS_PER_WRITE // 50 + 2
     with pytest.raises(ModelError):
@@ -123,7 +123,7 @@ def test_a_text_that_is_refused_takes_its_document_along(library: Library, docs:
 
 def test_what_was_written_of_a_refused_document_is_taken_back(library: Library, docs: Path) -> None:
     """Its chunks before the refused text may be in the store already; they do not stay there."""
-    (docs / "a_poison.txt").write_text(f"{long_text('wine', 4 * ROWS_PER_WRITE)} arsenic", "utf-8")
+    (docs / "a_poison.txt").write_text(f"{long_text('wine', 8 * ROWS_PER_WRITE)} arsenic", "utf-8")
     library.embeddings.refuses = "arsenic"
     assert [refused.source for refused in library.ingest(docs).refused] == ["a_poison.txt"]
     assert {row["source"] for row in library.rows()} == {"bears.md", "long.txt", "sub/tides.txt"}
@@ -221,8 +221,8 @@ def test_batches_run_across_documents(library: Library, tmp_path: Path) -> None:
 def test_many_chunks_are_written_in_groups(library: Library, tmp_path: Path) -> None:
     """Documents of more chunks than one write takes, and many small ones, are all complete."""
     library.embeddings.batch_size = 100
-    (tmp_path / "big.txt").write_text(long_text("eels", ROWS_PER_WRITE), "utf-8")
-    (tmp_path / "bigger.txt").write_text(long_text("salmon", 4 * ROWS_PER_WRITE), "utf-8")
+    (tmp_path / "big.txt").write_text(long_text("eels", 2 * ROWS_PER_WRITE), "utf-8")
+    (tmp_path / "bigger.txt").write_text(long_text("salmon", 8 * ROWS_PER_WRITE), "utf-8")
     (tmp_path / "small.txt").write_text("Small.", "utf-8")
     report = library.ingest(*(tmp_path / f"{name}.txt" for name in ("big", "bigger", "small")))
     assert report.chunks_embedded == len(library.rows()) > ROWS_PER_WRITE
