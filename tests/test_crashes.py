@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +19,6 @@ from rag_chain import Settings
 from rag_chain.store.collection import open_store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.fireworks_server import FireworksServer
 
 pytestmark = [
@@ -30,14 +31,16 @@ BATCH, CONCURRENCY, LATENCY = 8, 2, 0.1
 TEXTS_PER_SECOND = BATCH * CONCURRENCY / LATENCY
 
 
-def write_corpus(folder: Path, *, edition: int) -> None:
+def write_corpus(folder: Path, *, edition: int, padding: str = "") -> None:
     """Write 40 pages; the second edition changes some, adds some and leaves some out."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for number in range(40) if edition == 1 else [*range(5, 40), *range(100, 160)]:
         changed = edition == 2 and number % 3 == 0
         again = {2: "again "} if changed else {}
-        parts = [f"## {part}\n\nPage {number} says {again.get(part, '')}that {part} is here.\n" for part in range(6)]
+        parts = [
+            f"## {part}\n\nPage {number} says {again.get(part, '')}that {part} is here.\n{padding}" for part in range(6)
+        ]
         (folder / f"{number}.md").write_text(f"# Page {number}\n\n" + "\n".join(parts), "utf-8")
 
 
@@ -115,3 +118,46 @@ def test_the_store_ends_as_after_an_undisturbed_run(fireworks: FireworksServer, 
         lost = embedded_texts(fireworks) - undisturbed
         assert lost <= 2 * CONCURRENCY * BATCH + 1.5 * TEXTS_PER_SECOND
     assert broken > TRIALS / 2, "most runs had ended before they were killed"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the children in /proc")
+@pytest.mark.usefixtures("environment")
+def test_a_large_ingest_and_its_processes_can_be_killed(fireworks: FireworksServer, tmp_path: Path) -> None:
+    """A large ingest has readers and a host of Milvus Lite; killed without or with them it is completed as well."""
+    corpus, before, database = tmp_path / "corpus", tmp_path / "before.db", tmp_path / "run.db"
+    settings = Settings(milvus_uri=str(database))
+    padding = "\n```\n" + "x" * 2500 + "\n```\n"
+    write_corpus(corpus, edition=1, padding=padding)
+    finish(start_ingest(corpus, before))
+    write_corpus(corpus, edition=2, padding=padding)
+    shutil.copytree(before, database)
+    started = time.monotonic()
+    finish(start_ingest(corpus, database))
+    seconds, expected = time.monotonic() - started, read_store(settings)
+    moments = random.Random(2)  # noqa: S311  no secret depends on it
+    broken = 0
+    for trial in range(8):
+        shutil.rmtree(database)
+        shutil.copytree(before, database)
+        process = start_ingest(corpus, database)
+        time.sleep(moments.uniform(0.3, 1.0) * seconds)
+        children = find_children(process.pid) if trial % 2 else []
+        process.kill()
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        process.communicate()
+        broken += process.returncode != 0
+        finish(start_ingest(corpus, database))
+        assert read_store(settings) == expected
+    assert broken > 4, "most runs had ended before they were killed"
+
+
+def find_children(process: int) -> list[int]:
+    """Return the processes that a process has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(stat.read_text("utf-8").rpartition(")")[2].split()[1])
+            found += [int(stat.parent.name)] if parent == process else []
+    return found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -177,3 +180,60 @@ def test_nothing_is_removed_while_it_is_read() -> None:
     with traffic.lane("Search")():
         log.append("found again")
     assert log == ["found", "dropped", "found again"]
+
+
+OWN = """
+    import os
+    from dataclasses import replace
+    from rag_chain.store.collection import Store
+    from rag_chain.store.connection import Address
+    from tests.store.chunks import FINGERPRINT, make_chunks, write
+    store = Store(Address(sys.argv[1], hosted=True), "documents")
+    store.create(FINGERPRINT, 64)
+    write(store, make_chunks("theirs.md", "one", "two"))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_host_serves_the_path_and_gives_it_back(address: Address) -> None:
+    """With much to write Milvus Lite runs in a process of its own; what was written is there after it."""
+    with Store(replace(address, hosted=True), "documents") as store:
+        store.create(FINGERPRINT, 64)
+        write(store, make_chunks("a.md", "one", "two"))
+        assert store.arguments["uri"] == find_holder(address.uri)
+    assert not (Path(address.uri) / NOTE).exists()
+    with Store(address, "documents") as again:
+        again.open_for(FINGERPRINT, writing=True)
+        assert list(again.catalogue()) == ["a.md"]
+
+
+def test_a_path_that_is_held_gets_no_host(store: Store, address: Address) -> None:
+    """Whoever holds it serves it."""
+    with Store(replace(address, hosted=True), "documents") as second:
+        assert second.arguments == store.arguments
+        assert second.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills processes as POSIX does")
+def test_a_host_ends_with_its_owner(address: Address) -> None:
+    """Also when the owner is killed; nothing is lost."""
+    with other_process(OWN, address.uri) as process:
+        process.communicate("\n", timeout=30)
+    with Store(address, "documents") as store:
+        store.open_for(FINGERPRINT, writing=True)
+        assert list(store.catalogue()) == ["theirs.md"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the host in /proc")
+def test_a_store_outlives_its_host(address: Address) -> None:
+    """When the host is killed, the next call starts another one."""
+    with Store(replace(address, hosted=True), "documents") as store:
+        store.create(FINGERPRINT, 64)
+        write(store, make_chunks("before.md", "one"))
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            if address.uri.encode() in process.read_bytes():
+                os.kill(int(process.parent.name), signal.SIGKILL)
+        write(store, make_chunks("after.md", "one"))
+        assert sorted(store.catalogue()) == ["after.md", "before.md"]
