@@ -8,7 +8,11 @@ started. It listens on all addresses, so run it in a network namespace of its ow
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +29,8 @@ from tests.store.chunks import make_chunks
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.fireworks_server import FireworksServer
 
 pytestmark = pytest.mark.server
 QUESTION = "Where do rows live?"
@@ -156,3 +162,45 @@ def test_what_broke_off_is_repaired(remote: Settings, folder: Path) -> None:
     with open_store(remote) as store:
         assert [one.state for one in store.generations.survey()] == ["kept", "current"]
         assert not any(take_inventory(store).left_over)
+
+
+def test_a_killed_ingest_is_completed(
+    remote: Settings, folder: Path, fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kill -9 and the same command: no chunk twice, none missing, none stale."""
+    for number in range(60):
+        text = f"# Page {number}\n\n## One\n\nSays {number}.\n\n## Two\n\nMore.\n"
+        (folder / f"{number}.md").write_text(text, "utf-8")
+    monkeypatch.setenv("FIREWORKS_API_KEY", fireworks.key)
+    monkeypatch.setenv("FIREWORKS_API_BASE", fireworks.base)
+    monkeypatch.setenv("RAG_EMBEDDING_BATCH", "4")
+    fireworks.latency = 0.2
+    command = [sys.executable, "-m", "rag_chain", "ingest", str(folder), "--json"]
+    command += ["--milvus-uri", remote.milvus_uri, "--collection", remote.collection]
+    for seconds in (2.0, 2.5, 3.0):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        process.kill()
+        process.communicate()
+    fireworks.latency = 0
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    report = ingest(folder, remote)
+    assert (len(report.unchanged), report.chunks_embedded, report.chunks_total) == (63, 0, 124)
+    with open_store(remote) as store:
+        assert store.count() == sum(document.chunks for document in store.catalogue().values())
+
+
+def test_questions_are_answered_during_a_rebuild(remote: Settings, folder: Path, fireworks: FireworksServer) -> None:
+    """Each of them finds what was there before, from the old collection or the new one."""
+    ingest(folder, remote)
+    chain = build_chain(remote)
+    with ThreadPoolExecutor(21) as pool:
+        fireworks.latency = 0.1
+        job = pool.submit(ingest, folder, remote, rebuild=True)
+        answers = []
+        while not job.done():
+            answers += list(pool.map(lambda _: chain.invoke(QUESTION), range(20)))
+        answers += list(pool.map(lambda _: chain.invoke(QUESTION), range(20)))
+    assert len(job.result().added) == 3
+    assert {answer["sources"][0]["heading"] for answer in answers} == {"Storage > Where rows live"}
+    assert all(answer["grounded"] for answer in answers)

@@ -59,6 +59,7 @@ def run_plan(
     readings = read_all(plan.work, steps, choose_readers(plan.work, readers))
     documents = find_vectors(plan.work, readings, steps.text_of, target.held, report.refused)
     complete = False
+    on_progress(Progress(0, len(plan.work), 0, 0))
     try:
         for batch, embedded in _embed(documents, writer, steps.text_of, embeddings):
             _take(batch, embedded, writer, report)

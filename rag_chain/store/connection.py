@@ -79,6 +79,8 @@ class _Link:
             self.host.close()
 
 
+logger = logging.getLogger(__name__)
+
 _abandoned: queue.SimpleQueue[_Link] = queue.SimpleQueue()
 
 
@@ -178,8 +180,12 @@ def _open_lite(address: Address) -> _Link:
 
 
 def _host_lite(address: Address) -> _Link | None:
-    """Return a link to a process started to serve a path; None when another process holds it."""
-    host = LiteHost(address.uri)
+    """Return a link to a process started to serve a path; None when another process holds it, or none can start."""
+    try:
+        host = LiteHost(address.uri)
+    except OSError as error:
+        logger.info("Milvus Lite stays in this process, since another can't be started: %s", error)
+        return None
     import rag_chain.store.vendor  # noqa: F401  while the other process starts
 
     address.meanwhile()
