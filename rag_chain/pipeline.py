@@ -12,6 +12,7 @@ from rag_chain.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from langchain_core.documents import Document
@@ -62,7 +63,7 @@ def ingest(
             job.steps,
             embeddings=job.embeddings,
             target=job.writer,
-            readers=job.settings.readers,
+            readers=job.readers,
             on_progress=on_progress,
         )
         report.chunks_total = job.store.count() if job.store.exists() else 0
@@ -95,7 +96,7 @@ def plan_ingest(
             held=job.writer.held,
             count_tokens=lambda texts: sum(count_tokens(texts)),
             batch_size=job.embeddings.batch_size,
-            readers=job.settings.readers,
+            readers=job.readers,
         )
     _add_estimate(report, job.settings)
     report.dollars = price_embedding(job.settings, report.tokens)
@@ -152,6 +153,7 @@ class _Job:
     writer: CollectionWriter
     plan: Plan
     steps: Steps
+    readers: Executor | None
 
 
 @contextmanager
@@ -170,7 +172,7 @@ def _open_job(
     from rag_chain.documents.loading import load_file
     from rag_chain.documents.splitting import text_to_embed
     from rag_chain.ingestion.plan import make_plan
-    from rag_chain.ingestion.readers import WORTH_BYTES
+    from rag_chain.ingestion.readers import WORTH_BYTES, count_readers, open_readers
     from rag_chain.ingestion.reading import Steps
     from rag_chain.models.building import build_embeddings
     from rag_chain.store.collection import open_store
@@ -182,8 +184,9 @@ def _open_job(
     steps = Steps(load_file, build_splitter(settings).iterate_chunks, text_to_embed)
     found = find_documents(paths, settings, glob=glob)
     with ExitStack() as stack:
-        much = writing and found.gather() >= WORTH_BYTES
-        store = stack.enter_context(open_store(settings, hosted=much, meanwhile=warm_up))
+        much = found.gather() >= WORTH_BYTES
+        readers = stack.enter_context(open_readers(steps, count_readers(settings.readers) if much else 0))
+        store = stack.enter_context(open_store(settings, hosted=much and writing, meanwhile=warm_up))
         if writing:
             stack.enter_context(store.take_turn())
         exists = store.exists()
@@ -192,7 +195,7 @@ def _open_job(
         held = store.catalogue() if exists else {}
         plan = make_plan(found, held, prune=prune and not glob, rebuild=rebuild)
         writer = CollectionWriter(store, fingerprint, rebuild=rebuild, keep_old=keep_old, catalogue=held)
-        yield _Job(settings, embeddings, store, writer, plan, steps)
+        yield _Job(settings, embeddings, store, writer, plan, steps, readers)
 
 
 def _add_estimate(report: IngestReport, settings: Settings) -> None:

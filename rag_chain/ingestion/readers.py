@@ -25,39 +25,53 @@ logger = logging.getLogger(__name__)
 
 # A process takes 0.6 s to start; below this it would not be ready before all is read.
 WORTH_BYTES = 1_000_000
-# What is handed over at once: enough not to notice the handing over, little enough to keep everyone busy.
-GROUP_BYTES, GROUP_DOCUMENTS = 100_000, 16
-# Larger ones are read here: their bytes would be in memory several times.
-LARGE_BYTES = 4_000_000
 # Beyond this more readers than one writer can use.
 MOST_READERS = 4
+# What is handed over at once: enough not to notice the handing over, little enough to keep everyone busy.
+GROUP_BYTES, GROUP_DOCUMENTS = 100_000, 16
+GROUPS_AHEAD = 2 * MOST_READERS
+# Larger ones are read here: their bytes would be in memory several times.
+LARGE_BYTES = 4_000_000
 # A reader whose owner was killed ends after so long without work.
 IDLE_SECONDS = 10
 
 
-def choose_readers(works: Sequence[Work], asked: int | None) -> int:
+def count_readers(asked: int | None) -> int:
     """Return how many processes are to read: what was asked, else as many as there are cores to spare."""
-    if sum(work.file.size for work in works) < WORTH_BYTES:
-        return 0
     return min(_cores() - 1, MOST_READERS) if asked is None else asked
 
 
-def read_all(works: Sequence[Work], steps: Steps, readers: int) -> Generator[Reading, None, None]:
-    """Yield what reading each document gives, in order; at most a few groups for each reader are read ahead."""
+@contextmanager
+def open_readers(steps: Steps, readers: int) -> Iterator[Executor | None]:
+    """Start processes that read, which takes a while in which other things can be done; None for no processes."""
     if not readers:
-        yield from (read_document(work, steps) for work in works)
+        yield None
         return
-    with _open_pool(readers) as pool:
-        yield from _Readers(pool, steps, 2 * readers).read(works)
+    # Unlike the standard library's, these processes do not run the caller's script again.
+    from loky import ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(readers, timeout=IDLE_SECONDS, initializer=_leave_interrupts_to_the_owner)
+    pool.submit(_import_all, steps)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(kill_workers=True)
+
+
+def read_all(works: Sequence[Work], steps: Steps, pool: Executor | None) -> Generator[Reading, None, None]:
+    """Yield what reading each document gives, in order; at most a few groups are read ahead by the readers."""
+    if pool is None:
+        yield from (read_document(work, steps) for work in works)
+    else:
+        yield from _Readers(pool, steps).read(works)
 
 
 class _Readers:
     """Processes that read groups of documents; what they can't take, or die of, is read here."""
 
-    def __init__(self, pool: Executor, steps: Steps, ahead: int) -> None:
+    def __init__(self, pool: Executor, steps: Steps) -> None:
         self._pool = pool
         self._steps = steps
-        self._ahead = ahead
         self._ready = pool.submit(_import_all, steps)
         self._waiting: deque[tuple[list[Work], Future[list[Reading]]]] = deque()
 
@@ -67,7 +81,7 @@ class _Readers:
             if not self._hand_over(group):
                 yield from self._collect(0)
                 yield from self._read_here(group)
-            yield from self._collect(self._ahead)
+            yield from self._collect(GROUPS_AHEAD)
         yield from self._collect(0)
 
     def _hand_over(self, group: list[Work]) -> bool:
@@ -121,18 +135,6 @@ def _read_group(works: Sequence[Work | DocumentError], steps: Steps) -> list[Rea
     return [
         Reading(reason=str(work)) if isinstance(work, DocumentError) else read_document(work, steps) for work in works
     ]
-
-
-@contextmanager
-def _open_pool(readers: int) -> Iterator[Executor]:
-    # Unlike the standard library's, these processes do not run the caller's script again.
-    from loky import ProcessPoolExecutor
-
-    pool = ProcessPoolExecutor(readers, timeout=IDLE_SECONDS, initializer=_leave_interrupts_to_the_owner)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(kill_workers=True)
 
 
 def _leave_interrupts_to_the_owner() -> None:

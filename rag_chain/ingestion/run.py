@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from rag_chain.errors import ModelError
 from rag_chain.ingestion.plan import report_plan
-from rag_chain.ingestion.readers import choose_readers, read_all
+from rag_chain.ingestion.readers import read_all
 from rag_chain.ingestion.reuse import find_vectors
 from rag_chain.ingestion.writing import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Executor
 
     from langchain_core.documents import Document
 
@@ -44,19 +45,19 @@ def run_plan(
     *,
     embeddings: EmbeddingModel,
     target: Target,
-    readers: int | None = None,
+    readers: Executor | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> IngestReport:
     """Ingest the plan's documents and remove what it says; return what was done.
 
     Documents that can't be loaded, hold no text, or a text that the model refuses, are refused and
     the run goes on. What was embedded before a failure is written, and a repeated run does not
-    embed it again. ``readers`` is the number of processes that load and split.
+    embed it again. ``readers`` are processes that load and split.
     """
     report = report_plan(plan)
     before = replace(embeddings.usage)
     writer = Writer(target, report, {work.source for work in plan.changed})
-    readings = read_all(plan.work, steps, choose_readers(plan.work, readers))
+    readings = read_all(plan.work, steps, readers)
     documents = find_vectors(plan.work, readings, steps.text_of, target.held, report.refused)
     complete = False
     on_progress(Progress(0, len(plan.work), 0, 0))

@@ -17,8 +17,8 @@ from rag_chain.documents.loading import load_file
 from rag_chain.documents.splitting import SectionSplitter, text_to_embed
 from rag_chain.ingestion import readers
 from rag_chain.ingestion.plan import Work, make_plan
-from rag_chain.ingestion.readers import choose_readers, read_all
-from rag_chain.ingestion.reading import Reading, Steps
+from rag_chain.ingestion.readers import count_readers, open_readers, read_all
+from rag_chain.ingestion.reading import Steps
 from tests.ingestion.conftest import long_text
 from tests.ingestion.test_run import write_zip
 
@@ -50,16 +50,18 @@ def works(tmp_path: Path) -> list[Work]:
     return make_plan(find_documents([folder, tmp_path / "more.zip"]), {}, prune=True, rebuild=False).work
 
 
-def comparable(readings: list[Reading]) -> list[tuple[str, list[tuple[str | None, str]]]]:
-    return [(reading.reason, [(chunk.id, chunk.page_content) for chunk in reading.chunks]) for reading in readings]
+def read(works: list[Work], readers: int, steps: Steps = STEPS) -> list[tuple[str, list[tuple[str | None, str]]]]:
+    with open_readers(steps, readers) as pool:
+        found = list(read_all(works, steps, pool))
+    return [(reading.reason, [(chunk.id, chunk.page_content) for chunk in reading.chunks]) for reading in found]
 
 
 def test_they_read_what_is_read_here(works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
     """Same chunks and refusals in the same order, from folders and archives."""
     monkeypatch.setattr(readers, "GROUP_DOCUMENTS", 3)
-    expected = comparable(list(read_all(works, STEPS, 0)))
+    expected = read(works, 0)
     assert sum(bool(reason) for reason, _ in expected) == 2
-    assert comparable(list(read_all(works, STEPS, 2))) == expected
+    assert read(works, 2) == expected
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills processes as POSIX does")
@@ -72,22 +74,14 @@ def test_the_death_of_a_reader_loses_nothing(
     (tmp_path / "docs" / "05.txt").write_text("Here one has to die.", "utf-8")
     works = make_plan(find_documents([tmp_path / "docs", tmp_path / "more.zip"]), {}, prune=True, rebuild=False).work
     deadly = Steps(load_file, split_or_die, text_to_embed)
-    found = comparable(list(read_all(works, deadly, 1)))
-    assert found == comparable(list(read_all(works, STEPS, 0)))
+    assert read(works, 1, deadly) == read(works, 0)
     assert "has died" in caplog.text
 
 
-def test_little_is_read_here(works: list[Work]) -> None:
-    """Starting a process takes longer than reading a few pages, whatever was asked for."""
-    assert choose_readers(works[:3], 4) == 0
-
-
-def test_as_many_as_asked_for(works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_as_asked_for() -> None:
     """Else one core is left for the writer."""
-    monkeypatch.setattr(readers, "WORTH_BYTES", 1000)
-    assert choose_readers(works, 3) == 3
-    assert choose_readers(works, 0) == 0
-    assert 0 <= choose_readers(works, None) <= readers.MOST_READERS
+    assert (count_readers(3), count_readers(0)) == (3, 0)
+    assert 0 <= count_readers(None) <= readers.MOST_READERS
 
 
 def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:

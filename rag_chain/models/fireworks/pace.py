@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # the most that may be in flight; then for twice as many.
 FIRST_TRUCE = 60
 # Refused among few, as a share of what it was among many; and the share from which on a provider is simply down.
-NO_BETTER, MOST_REFUSED = 0.7, 0.85
+NO_BETTER, MOST_REFUSED = 0.7, 0.7
 
 
 class Refusals:
