@@ -9,7 +9,7 @@ from collections import deque
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import DocumentError
 from rag_chain.ingestion.reading import Reading, read_document
@@ -44,18 +44,25 @@ def count_readers(asked: int | None) -> int:
 @contextmanager
 def open_readers(steps: Steps, readers: int) -> Iterator[Executor | None]:
     """Start processes that read, which takes a while in which other things can be done; None for no processes."""
-    if not readers:
-        yield None
-        return
-    # Unlike the standard library's, these processes do not run the caller's script again.
-    from loky import ProcessPoolExecutor
-
-    pool = ProcessPoolExecutor(readers, timeout=IDLE_SECONDS, initializer=_leave_interrupts_to_the_owner)
-    pool.submit(_import_all, steps)
+    pool = _start_pool(steps, readers) if readers else None
     try:
         yield pool
     finally:
-        pool.shutdown(kill_workers=True)
+        if pool is not None:
+            pool.shutdown(kill_workers=True)
+
+
+def _start_pool(steps: Steps, readers: int) -> Any:
+    # Unlike the standard library's, these processes do not run the caller's script again.
+    from loky import ProcessPoolExecutor
+
+    try:
+        pool = ProcessPoolExecutor(readers, timeout=IDLE_SECONDS, initializer=_leave_interrupts_to_the_owner)
+        pool.submit(_import_all, steps)
+    except OSError as error:  # such as no shared memory in a container
+        logger.info("documents are read in this process, since others can't be started: %s", error)
+        return None
+    return pool
 
 
 def read_all(works: Sequence[Work], steps: Steps, pool: Executor | None) -> Generator[Reading, None, None]:
