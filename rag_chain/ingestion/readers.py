@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
+import threading
+import time
 from collections import deque
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -32,8 +35,8 @@ GROUP_BYTES, GROUP_DOCUMENTS = 100_000, 16
 GROUPS_AHEAD = 2 * MOST_READERS
 # Larger ones are read here: their bytes would be in memory several times.
 LARGE_BYTES = 4_000_000
-# A reader whose owner was killed ends after so long without work.
-IDLE_SECONDS = 10
+# How often a reader looks whether its owner is still there.
+WATCH_SECONDS = 0.5
 
 
 def count_readers(asked: int | None) -> int:
@@ -57,7 +60,7 @@ def _start_pool(steps: Steps, readers: int) -> Any:
     from loky import ProcessPoolExecutor
 
     try:
-        pool = ProcessPoolExecutor(readers, timeout=IDLE_SECONDS, initializer=_leave_interrupts_to_the_owner)
+        pool = ProcessPoolExecutor(readers, initializer=_follow_owner, initargs=(os.getpid(),))
         pool.submit(_import_all, steps)
     except OSError as error:  # such as no shared memory in a container
         logger.info("documents are read in this process, since others can't be started: %s", error)
@@ -144,8 +147,17 @@ def _read_group(works: Sequence[Work | DocumentError], steps: Steps) -> list[Rea
     ]
 
 
-def _leave_interrupts_to_the_owner() -> None:
+def _follow_owner(owner: int) -> None:
+    """Leave interrupts to the owner, and end when that one was killed: nothing else tells a process of the pool."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        threading.Thread(target=_watch_owner, args=(owner,), daemon=True).start()
+
+
+def _watch_owner(owner: int) -> None:
+    while os.getppid() == owner:
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)
 
 
 def _import_all(steps: Steps) -> None:

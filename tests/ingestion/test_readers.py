@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,10 +24,9 @@ from tests.ingestion.conftest import long_text
 from tests.ingestion.test_run import write_zip
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from langchain_core.documents import Document
 
+ROOT = Path(__file__).parents[2]
 STEPS = Steps(load_file, SectionSplitter(32, 0).iterate_chunks, text_to_embed)
 
 
@@ -98,3 +98,21 @@ def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.stdout, done.stderr) == ("started\n30\n", "")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the readers in /proc")
+def test_readers_end_with_their_owner(tmp_path: Path) -> None:
+    """No process is left when the one that started them is killed."""
+    script = (
+        "import os, signal\n"
+        "from tests.ingestion.test_readers import STEPS, open_readers\n"
+        "with open_readers(STEPS, 2) as pool:\n"
+        "    print(*{future.result() for future in [pool.submit(os.getpid) for _ in range(20)]}, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    # It ends when the last process that can write to its output has ended.
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30, cwd=ROOT
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout.split()
