@@ -16,9 +16,17 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rag_chain.store.lite_server import ask_token, build_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from milvus_lite.db import MilvusLite
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 NOTE = "rag_chain.json"
 STOP_SECONDS = 5.0
@@ -42,6 +50,7 @@ class LiteHold:
         self.users = 0
         token = secrets.token_hex(16)
         self._db = MilvusLite(path)
+        _open_once(self._db)
         self._server = build_server(self._db, token)
         port: int = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
@@ -64,6 +73,26 @@ class LiteHold:
         # It would wait for ever when the interpreter is ending and its threads take no more work.
         self._server.stop(STOP_SECONDS).wait(2 * STOP_SECONDS)
         self._db.close()
+
+
+def _open_once(db: MilvusLite) -> None:
+    """Let whatever a call is the first to need be opened by that call alone.
+
+    Milvus Lite 3.2.2 opens a collection when it is first asked for. When two calls meet there, a
+    search and a write say, each opens it, and the second one's log takes the place of the first's
+    with all rows in it.
+    """
+    opening = threading.RLock()
+    for name in ("get_collection", "create_collection", "_aliases"):
+        setattr(db, name, _one_at_a_time(getattr(db, name), opening))
+
+
+def _one_at_a_time(call: Callable[P, T], lock: threading.RLock) -> Callable[P, T]:
+    def wait_and_call(*arguments: P.args, **options: P.kwargs) -> T:
+        with lock:
+            return call(*arguments, **options)
+
+    return wait_and_call
 
 
 def hold(path: str) -> LiteHold:

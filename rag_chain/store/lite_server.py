@@ -35,7 +35,10 @@ READS = frozenset(
     "ListDatabases Query Search ShowCollections ShowPartitions Token".split()
 )
 # Calls that take away what is being read.
-REMOVALS = frozenset({"DropCollection", "ReleaseCollection", "DropPartition", "TruncateCollection"})
+REMOVALS = frozenset(
+    "DropCollection DropDatabase DropPartition ReleaseCollection ReleasePartitions RenameCollection "
+    "TruncateCollection".split()
+)
 
 
 class Traffic:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pymilvus import MilvusClient
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from tests.store.conftest import OpenStore
 
 ROOT = Path(__file__).parents[2]
+CALLERS = 8
 
 HOLD = """
     from rag_chain.store.collection import Store
@@ -237,3 +242,47 @@ def test_a_store_outlives_its_host(address: Address) -> None:
                 os.kill(int(process.parent.name), signal.SIGKILL)
         write(store, make_chunks("after.md", "one"))
         assert sorted(store.catalogue()) == ["after.md", "before.md"]
+
+
+def test_callers_that_meet_at_a_closed_collection_open_it_once(
+    store: Store, address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill the first calls, whatever they are, meet one collection: two would write over each other's log.
+
+    A copy of the path while it is open is what kill -9 leaves.
+    """
+    from milvus_lite.engine import collection as vendor
+
+    def recover_slowly(**options: Any) -> Any:
+        time.sleep(next(seconds))
+        return recover(**options)
+
+    seconds = itertools.count(0.1, 0.1)
+    recover = vendor.execute_recovery
+    monkeypatch.setattr(vendor, "execute_recovery", recover_slowly)
+    write(store, make_chunks("before.md", "one"))
+    killed = copy_of(address, tmp_path / "killed.db")
+
+    def call(number: int) -> None:
+        with Store(killed, "documents") as ours:
+            meet.wait()
+            ours.open_for(FINGERPRINT, writing=True)
+            write(ours, make_chunks(f"{number}.md", "one"))
+            done.wait()
+
+    meet, done = threading.Barrier(CALLERS, timeout=60), threading.Barrier(CALLERS + 1, timeout=60)
+    with ThreadPoolExecutor(CALLERS) as pool:
+        calls = [pool.submit(call, number) for number in range(CALLERS)]
+        done.wait()
+        killed_again = copy_of(killed, tmp_path / "killed_again.db")
+        for ended in calls:
+            ended.result()
+    with Store(killed_again, "documents") as left:
+        left.open_for(FINGERPRINT, writing=True)
+        assert sorted(left.catalogue()) == [*(f"{number}.md" for number in range(CALLERS)), "before.md"]
+
+
+def copy_of(address: Address, path: Path) -> Address:
+    """Copy an open path as kill -9 would leave it; only a note of the process that serves the other is missing."""
+    shutil.copytree(address.uri, path, ignore=shutil.ignore_patterns(NOTE))
+    return replace(address, uri=str(path))
