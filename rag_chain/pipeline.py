@@ -12,7 +12,6 @@ from rag_chain.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Executor
     from pathlib import Path
 
     from langchain_core.documents import Document
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from rag_chain.answering.types import Question
     from rag_chain.ingestion.plan import Plan
+    from rag_chain.ingestion.readers import Readers
     from rag_chain.ingestion.reading import Steps
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.ingestion.run import Progress
@@ -153,7 +153,7 @@ class _Job:
     writer: CollectionWriter
     plan: Plan
     steps: Steps
-    readers: Executor | None
+    readers: Readers
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def _open_job(
     from rag_chain.documents.loading import load_file
     from rag_chain.documents.splitting import text_to_embed
     from rag_chain.ingestion.plan import make_plan
-    from rag_chain.ingestion.readers import WORTH_BYTES, count_readers, open_readers
+    from rag_chain.ingestion.readers import WORTH_BYTES, Readers, count_readers
     from rag_chain.ingestion.reading import Steps
     from rag_chain.models.building import build_embeddings
     from rag_chain.store.collection import open_store
@@ -185,7 +185,7 @@ def _open_job(
     found = find_documents(paths, settings, glob=glob)
     with ExitStack() as stack:
         much = found.gather() >= WORTH_BYTES
-        readers = stack.enter_context(open_readers(steps, count_readers(settings.readers) if much else 0))
+        readers = stack.enter_context(Readers(steps, count_readers(settings.readers) if much else 0))
         store = stack.enter_context(open_store(settings, hosted=much and writing, meanwhile=warm_up))
         if writing:
             stack.enter_context(store.take_turn())

@@ -6,12 +6,11 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from rag_chain.ingestion.plan import report_plan
-from rag_chain.ingestion.readers import read_all
+from rag_chain.ingestion.readers import Readers
 from rag_chain.ingestion.reuse import find_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor
 
     from rag_chain.ingestion.plan import Plan
     from rag_chain.ingestion.reading import Steps
@@ -26,14 +25,14 @@ def preview_plan(
     held: Held,
     count_tokens: Callable[[list[str]], int],
     batch_size: int,
-    readers: Executor | None = None,
+    readers: Readers | None = None,
 ) -> IngestReport:
     """Return the report that running the plan would give; documents are loaded and split to count."""
     report = report_plan(plan)
     report.chunks_deleted = sum(plan.held[source].chunks for source in plan.removed)
     kept = sum(stored.chunks for stored in plan.held.values()) - report.chunks_deleted
     changed = {work.source for work in plan.changed}
-    readings = read_all(plan.work, steps, readers)
+    readings = (readers or Readers(steps)).read(plan.work)
     for document in find_vectors(plan.work, readings, steps.text_of, held, report.refused):
         work = document.work
         (report.changed if work.source in changed else report.added).append(work.source)

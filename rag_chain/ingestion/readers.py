@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,9 @@ from rag_chain.ingestion.reading import Reading, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Future
+
+    from typing_extensions import Self
 
     from rag_chain.ingestion.plan import Work
     from rag_chain.ingestion.reading import Steps
@@ -44,49 +45,33 @@ def count_readers(asked: int | None) -> int:
     return min(_cores() - 1, MOST_READERS) if asked is None else asked
 
 
-@contextmanager
-def open_readers(steps: Steps, readers: int) -> Iterator[Executor | None]:
-    """Start processes that read, which takes a while in which other things can be done; None for no processes."""
-    pool = _start_pool(steps, readers) if readers else None
-    try:
-        yield pool
-    finally:
-        if pool is not None:
-            pool.shutdown(kill_workers=True)
+class Readers:
+    """Processes that read groups of documents; what they can't take, or die of, is read in this one.
 
+    Starting them takes a while in which other things can be done. With ``count`` 0 there are none.
+    """
 
-def _start_pool(steps: Steps, readers: int) -> Any:
-    # Unlike the standard library's, these processes do not run the caller's script again.
-    from loky import ProcessPoolExecutor
-
-    try:
-        pool = ProcessPoolExecutor(readers, initializer=_follow_owner, initargs=(os.getpid(),))
-        pool.submit(_import_all, steps)
-    except OSError as error:  # such as no shared memory in a container
-        logger.info("documents are read in this process, since others can't be started: %s", error)
-        return None
-    return pool
-
-
-def read_all(works: Sequence[Work], steps: Steps, pool: Executor | None) -> Generator[Reading, None, None]:
-    """Yield what reading each document gives, in order; at most a few groups are read ahead by the readers."""
-    if pool is None:
-        yield from (read_document(work, steps) for work in works)
-    else:
-        yield from _Readers(pool, steps).read(works)
-
-
-class _Readers:
-    """Processes that read groups of documents; what they can't take, or die of, is read here."""
-
-    def __init__(self, pool: Executor, steps: Steps) -> None:
-        self._pool = pool
+    def __init__(self, steps: Steps, count: int = 0) -> None:
         self._steps = steps
-        self._ready = pool.submit(_import_all, steps)
         self._waiting: deque[tuple[list[Work], Future[list[Reading]]]] = deque()
+        self._pool: Any = None
+        self._ready: Future[None] | None = None
+        if count:
+            self._pool, self._ready = _start(steps, count)
 
-    def read(self, works: Iterable[Work]) -> Iterator[Reading]:
-        """Yield the readings in order."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes, whatever they are doing."""
+        if self._pool is not None:
+            self._pool.shutdown(kill_workers=True)
+
+    def read(self, works: Iterable[Work]) -> Generator[Reading, None, None]:
+        """Yield what reading each document gives, in order; at most a few groups are read ahead."""
         for group in _groups(works):
             if not self._hand_over(group):
                 yield from self._collect(0)
@@ -97,7 +82,7 @@ class _Readers:
     def _hand_over(self, group: list[Work]) -> bool:
         """Give a group to the readers; not while they are starting, when they are dead, or if it is too large."""
         large = sum(work.file.size for work in group) > LARGE_BYTES
-        if large or not self._ready.done() or self._ready.exception() is not None:
+        if large or self._ready is None or not self._ready.done() or self._ready.exception() is not None:
             return False
         try:
             future = self._pool.submit(_read_group, [_take_along(work) for work in group], self._steps)
@@ -118,6 +103,19 @@ class _Readers:
 
     def _read_here(self, group: list[Work]) -> Iterator[Reading]:
         return (read_document(work, self._steps) for work in group)
+
+
+def _start(steps: Steps, count: int) -> tuple[Any, Future[None] | None]:
+    """Start processes; return their pool and what tells when they are ready, nothing where none can be started."""
+    # Unlike the standard library's, these processes do not run the caller's script again.
+    from loky import ProcessPoolExecutor
+
+    try:
+        pool = ProcessPoolExecutor(count, initializer=_follow_owner, initargs=(os.getpid(),))
+        return pool, pool.submit(_import_all, steps)
+    except OSError as error:  # such as no shared memory in a container
+        logger.info("documents are read in this process, since others can't be started: %s", error)
+        return None, None
 
 
 def _groups(works: Iterable[Work]) -> Iterator[list[Work]]:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from rag_chain.errors import ModelError
 from rag_chain.ingestion.plan import report_plan
-from rag_chain.ingestion.readers import read_all
+from rag_chain.ingestion.readers import Readers
 from rag_chain.ingestion.reuse import find_vectors
 from rag_chain.ingestion.writing import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Executor
 
     from langchain_core.documents import Document
 
@@ -45,7 +44,7 @@ def run_plan(
     *,
     embeddings: EmbeddingModel,
     target: Target,
-    readers: Executor | None = None,
+    readers: Readers | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> IngestReport:
     """Ingest the plan's documents and remove what it says; return what was done.
@@ -57,7 +56,7 @@ def run_plan(
     report = report_plan(plan)
     before = replace(embeddings.usage)
     writer = Writer(target, report, {work.source for work in plan.changed})
-    readings = read_all(plan.work, steps, readers)
+    readings = (readers or Readers(steps)).read(plan.work)
     documents = find_vectors(plan.work, readings, steps.text_of, target.held, report.refused)
     complete = False
     on_progress(Progress(0, len(plan.work), 0, 0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from rag_chain.settings import Settings
 
 ROWS_PER_CALL = 1000
-ROWS_PER_UPSERT = 256
 # Rows without their vectors; Milvus Lite looks at the whole collection for each page. Milvus gives no more than 16,384.
 ROWS_PER_PAGE = 16_000
 # A flush on Milvus Lite sorts, indexes and writes everything.
@@ -133,23 +131,12 @@ class Store:
             build_row(chunk, vector, 0 if chunk.metadata["position"] else counts[chunk.metadata["source"]])
             for chunk, vector in zip(chunks, vectors, strict=True)
         ]
-        parts = [rows[start : start + ROWS_PER_UPSERT] for start in range(0, len(rows), ROWS_PER_UPSERT)]
-        # Two, so that one is packed while Milvus works on the other.
-        with ThreadPoolExecutor(2, "rag_chain upsert") as pool:
-            for _ in pool.map(self._upsert, parts):
-                pass
+        for start in range(0, len(rows), ROWS_PER_CALL):
+            self._upsert(rows[start : start + ROWS_PER_CALL])
 
     def remove(self, versions: Mapping[str, str]) -> int:
         """Delete what these sources hold of other versions than these; return how many chunks."""
-        sources = list(versions)
-        stale = [
-            row["id"]
-            for start in range(0, len(sources), SOURCES_PER_CALL)
-            for row in self._rows_of({"source": sources[start : start + SOURCES_PER_CALL]}, ["source", "version"])
-            if row["version"] != versions[row["source"]]
-        ]
-        self.remove_chunks(stale)
-        return len(stale)
+        return self._remove_where(list(versions), lambda row: row["version"] != versions[row["source"]])
 
     def remove_chunks(self, ids: Sequence[str]) -> None:
         """Delete these chunks; those that are gone already are no error."""
@@ -158,8 +145,7 @@ class Store:
 
     def discard(self, source: str, version: str) -> None:
         """Delete the chunks of one version of a document."""
-        rows = self._rows_of({"source": [source]}, ["version"])
-        self.remove_chunks([row["id"] for row in rows if row["version"] == version])
+        self._remove_where([source], lambda row: row["version"] == version)
 
     def held(self, sources: Sequence[str], versions: Sequence[str]) -> Iterator[tuple[Document, NDArray[Any]]]:
         """Yield the chunks of these sources, and those of these versions, with title, heading and vector."""
@@ -231,8 +217,17 @@ class Store:
         if client.has_collection(self.name, timeout=self._timeout):
             client.load_collection(self.name, timeout=self._timeout)
 
-    def _rows_of(self, conditions: Mapping[str, list[str]], fields: list[str]) -> list[Row]:
-        return self.read(build_expression(conditions), fields, list)
+    def _remove_where(self, sources: Sequence[str], is_to_go: Callable[[Row], bool]) -> int:
+        ids = [
+            row["id"]
+            for start in range(0, len(sources), SOURCES_PER_CALL)
+            for row in self.read(
+                build_expression({"source": sources[start : start + SOURCES_PER_CALL]}), ["source", "version"], list
+            )
+            if is_to_go(row)
+        ]
+        self.remove_chunks(ids)
+        return len(ids)
 
     def _upsert(self, rows: list[dict[str, Any]]) -> None:
         self._run("writing chunks", lambda c: c.upsert(self.name, rows, timeout=self._timeout))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import StoreError
@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 ROWS_PER_FLUSH = 8192
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What a collection held: the sources and versions of complete documents; ``whole`` if no other chunk was there.
+
+    Versions that are written since are added by the thread that writes.
+    """
+
+    sources: set[str]
+    versions: set[str]
+    whole: bool
+
+
 class CollectionWriter:
     """Creates the collection when the first vectors show their length; a rebuild goes into a new one beside it.
 
@@ -41,19 +53,18 @@ class CollectionWriter:
     ) -> None:
         self._store = store
         self._fingerprint = fingerprint
-        self._given = catalogue
+        self._catalogue = catalogue
         self._rebuild = rebuild
         self._keep_old = keep_old
+        self._found: _Found | None = None
         self._target: Store | None = None
         self._recorded: dict[str, str] = {}
         self._unflushed = 0
 
     def write(self, chunks: Sequence[Document], vectors: NDArray[Any], counts: Mapping[str, int]) -> None:
         """Upsert chunks with their vectors."""
-        if self._target is None:
-            self._is_whole  # noqa: B018  found out before the first write
-            self._target = self._open(vectors.shape[1])
-        target = self._target
+        found = self._look()
+        target = self._target = self._target or self._open(vectors.shape[1])
         target.write(chunks, vectors, counts)
         self._unflushed += len(chunks)
         if target.address.is_lite and self._unflushed >= ROWS_PER_FLUSH:
@@ -62,6 +73,7 @@ class CollectionWriter:
         for chunk in chunks:
             if not chunk.metadata["position"]:
                 self._recorded[chunk.metadata["source"]] = chunk.metadata["content_hash"]
+                found.versions.add(chunk.metadata["content_hash"])
 
     def remove(self, versions: Mapping[str, str]) -> int:
         """Delete what these sources hold of other versions than these; return how many chunks."""
@@ -79,10 +91,10 @@ class CollectionWriter:
         """
         if self._rebuild:
             return
-        if self._is_whole:
-            written = {*(document.version for document in self._catalogue.values()), *self._recorded.values()}
-            sources = [source for source in sources if source in self._catalogue]
-            versions = [version for version in versions if version in written]
+        found = self._look()
+        if found.whole:
+            sources = [source for source in sources if source in found.sources]
+            versions = [version for version in versions if version in found.versions]
         if sources or versions:
             yield from self._store.held(sources, versions)
 
@@ -90,7 +102,7 @@ class CollectionWriter:
         """Make durable what was written; a complete rebuild takes the old collection's place."""
         if self._target is None:
             return
-        if not self._is_whole:
+        if not self._look().whole:
             # A run that broke off may have left chunks of what these documents held then.
             self._target.remove(self._recorded)
         self._target.flush()
@@ -99,18 +111,19 @@ class CollectionWriter:
                 self._store.publish(self._target, keep_old=self._keep_old)
             self._target.close()
 
-    @cached_property
-    def _catalogue(self) -> Mapping[str, StoredDocument]:
-        if self._given is not None:
-            return self._given
-        return self._store.catalogue() if self._store.exists() else {}
+    def _look(self) -> _Found:
+        """Return what was there before anything was written."""
+        if self._found is None:
+            self._found = self._find()
+        return self._found
 
-    @cached_property
-    def _is_whole(self) -> bool:
-        """Whether, before anything was written, no chunk was there but those of complete documents."""
+    def _find(self) -> _Found:
         if self._rebuild or not self._store.exists():
-            return True
-        return self._store.count() == sum(document.chunks for document in self._catalogue.values())
+            return _Found(set(), set(), whole=True)
+        catalogue = self._store.catalogue() if self._catalogue is None else self._catalogue
+        documents = catalogue.values()
+        whole = self._store.count() == sum(document.chunks for document in documents)
+        return _Found(set(catalogue), {document.version for document in documents}, whole=whole)
 
     def _open(self, dimensions: int) -> Store:
         if self._rebuild:

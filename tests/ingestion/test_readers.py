@@ -18,7 +18,7 @@ from rag_chain.documents.loading import load_file
 from rag_chain.documents.splitting import SectionSplitter, text_to_embed
 from rag_chain.ingestion import readers
 from rag_chain.ingestion.plan import Work, make_plan
-from rag_chain.ingestion.readers import count_readers, open_readers, read_all
+from rag_chain.ingestion.readers import Readers, count_readers
 from rag_chain.ingestion.reading import Steps
 from tests.ingestion.conftest import long_text
 from tests.ingestion.test_run import write_zip
@@ -51,8 +51,8 @@ def works(tmp_path: Path) -> list[Work]:
 
 
 def read(works: list[Work], readers: int, steps: Steps = STEPS) -> list[tuple[str, list[tuple[str | None, str]]]]:
-    with open_readers(steps, readers) as pool:
-        found = list(read_all(works, steps, pool))
+    with Readers(steps, readers) as processes:
+        found = list(processes.read(works))
     return [(reading.reason, [(chunk.id, chunk.page_content) for chunk in reading.chunks]) for reading in found]
 
 
@@ -105,9 +105,10 @@ def test_readers_end_with_their_owner(tmp_path: Path) -> None:
     """No process is left when the one that started them is killed."""
     script = (
         "import os, signal\n"
-        "from tests.ingestion.test_readers import STEPS, open_readers\n"
-        "with open_readers(STEPS, 2) as pool:\n"
-        "    print(*{future.result() for future in [pool.submit(os.getpid) for _ in range(20)]}, flush=True)\n"
+        "from tests.ingestion.test_readers import STEPS, Readers\n"
+        "with Readers(STEPS, 2) as readers:\n"
+        "    ready = [readers._pool.submit(os.getpid) for _ in range(20)]\n"
+        "    print(*{future.result() for future in ready}, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     # It ends when the last process that can write to its output has ended.
