@@ -46,6 +46,16 @@ def online(fireworks: FireworksServer, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+def provider(fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch) -> FireworksServer:
+    """Let commands, and processes that a test starts, find the loopback provider and a store in the test's folder."""
+    monkeypatch.setenv("FIREWORKS_API_KEY", fireworks.key)
+    monkeypatch.setenv("FIREWORKS_API_BASE", fireworks.base)
+    monkeypatch.setenv("MILVUS_URI", "./test.db")
+    monkeypatch.setenv("RAG_REQUEST_TIMEOUT", "10")
+    return fireworks
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with three small documents."""
     place = tmp_path / "docs"

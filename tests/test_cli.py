@@ -17,8 +17,9 @@ import pytest
 
 from rag_chain import Settings
 from rag_chain.cli import COMMANDS, main
-from rag_chain.store import connection
+from rag_chain.store import links
 from tests.fireworks_faults import Status
+from tests.processes import end, running
 
 if TYPE_CHECKING:
     from tests.fireworks_server import FireworksServer
@@ -28,13 +29,9 @@ QUESTION = "Where do rows live?"
 
 
 @pytest.fixture(autouse=True)
-def provider(fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch) -> FireworksServer:
-    """Let the commands find the loopback provider and a store of their own in the environment."""
-    monkeypatch.setenv("FIREWORKS_API_KEY", fireworks.key)
-    monkeypatch.setenv("FIREWORKS_API_BASE", fireworks.base)
-    monkeypatch.setenv("MILVUS_URI", "./cli.db")
-    monkeypatch.setenv("RAG_REQUEST_TIMEOUT", "10")
-    return fireworks
+def environment(provider: FireworksServer) -> FireworksServer:
+    """Let every command find the loopback provider."""
+    return provider
 
 
 def read_json(capsys: pytest.CaptureFixture[str]) -> Any:
@@ -158,7 +155,7 @@ def test_refusals_that_cannot_be_written_stop_the_ingest(
     """The path is named before any work is done."""
     assert "missing/refused.jsonl" in fail(capsys, "ingest", str(folder), "--refusals", "missing/refused.jsonl")
     assert provider.requests == []
-    assert not Path("cli.db").exists()
+    assert not Path("test.db").exists()
 
 
 def test_only_refused_documents_mean_nothing_was_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,21 +281,18 @@ def test_a_store_held_by_another_process_is_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is none of ours does not share its Milvus Lite; the second one is told so."""
-    monkeypatch.setattr(connection, "LITE_SECONDS", 0.3)
+    monkeypatch.setattr(links, "LITE_SECONDS", 0.3)
     main(["ingest", str(folder), "--json"])
     capsys.readouterr()
-    code = (
-        "import sys, milvus_lite; db = milvus_lite.MilvusLite(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, Settings().milvus_uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdin is not None
-        assert holder.stdout.readline() == b"open\n"
+    code = """
+        import milvus_lite
+        db = milvus_lite.MilvusLite(sys.argv[1])
+        print("ready", flush=True)
+        sys.stdin.readline()
+    """
+    with running(code, Settings().milvus_uri) as holder:
         assert "another process" in fail(capsys, "ask", QUESTION)
-        holder.stdin.close()
-        holder.wait(20)
+        end(holder)
     assert main(["ask", QUESTION, "--json"]) == 0
 
 

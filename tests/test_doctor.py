@@ -27,13 +27,9 @@ STORE_CHECKS = ["milvus", "collections", "fingerprint", "documents", *KINDS]
 
 
 @pytest.fixture(autouse=True)
-def provider(fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch) -> FireworksServer:
-    """Let the commands find the loopback provider and a store of their own in the environment."""
-    monkeypatch.setenv("FIREWORKS_API_KEY", fireworks.key)
-    monkeypatch.setenv("FIREWORKS_API_BASE", fireworks.base)
-    monkeypatch.setenv("MILVUS_URI", "./doctor.db")
-    monkeypatch.setenv("RAG_REQUEST_TIMEOUT", "10")
-    return fireworks
+def environment(provider: FireworksServer) -> FireworksServer:
+    """Put the loopback provider into the environment before anything is ingested."""
+    return provider
 
 
 @pytest.fixture

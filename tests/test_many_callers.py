@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import sys
-import textwrap
-import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +16,13 @@ import pytest
 
 from rag_chain import Settings, ingest
 from rag_chain.store.collection import Store
-from rag_chain.store.connection import Address
+from rag_chain.store.links import Address
+from tests.processes import running
 from tests.store.chunks import FINGERPRINT
 from tests.test_crashes import read_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import subprocess
 
     from tests.fireworks_server import FireworksServer
 
@@ -34,13 +31,11 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="kills processes as POSIX does"),
 ]
 
-ROOT = Path(__file__).parents[1]
 CALLERS, ROUNDS = 8, 5
 DOCUMENTS, SECTIONS = 12, 6
 BATCH, LATENCY = 8, 0.03
 # Writes so large that they overlap where nothing keeps them apart; few rows, since every query reads them all.
 ROWS, DIMENSIONS = 20, 8192
-MOST_SECONDS = 60.0
 
 # Everything is imported before the callers start, so that they meet in the store and not in the imports.
 INGEST = """
@@ -72,7 +67,7 @@ IN_PROCESSES = f"""{INGEST}
 HOLD = """
     import sys
     from rag_chain.store.collection import Store
-    from rag_chain.store.connection import Address
+    from rag_chain.store.links import Address
     with Store(Address(sys.argv[1]), "documents") as store:
         print("ready", flush=True)
         sys.stdin.readline()
@@ -82,7 +77,7 @@ WRITE = f"""
     from concurrent.futures import ThreadPoolExecutor
     import numpy as np
     from rag_chain.store.collection import Store
-    from rag_chain.store.connection import Address
+    from rag_chain.store.links import Address
     from tests.store.chunks import FINGERPRINT, make_chunks
 
     def write(caller):
@@ -125,25 +120,6 @@ def settings(fireworks: FireworksServer, tmp_path: Path, monkeypatch: pytest.Mon
     return Settings()
 
 
-@contextmanager
-def running(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a script in a process group of its own and wait until it is ready; at the end the group is killed."""
-    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
-    ) as process:
-        # What hangs is killed too; its readers then see the end.
-        end = threading.Timer(MOST_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
-        end.start()
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            yield process
-        finally:
-            end.cancel()
-            kill(process)
-
-
 def kill(process: subprocess.Popen[str]) -> list[str]:
     """Kill a script and all that it started; return what they had acknowledged and nobody has read yet."""
     try:
@@ -173,7 +149,7 @@ def test_what_an_ingest_acknowledged_outlives_kill_9(
 ) -> None:
     """Of eight ingests that are killed together each that had returned is whole, and a re-run adds the others."""
     arguments = [str(folder) for folder in folders]
-    with running(code, *arguments) as process:
+    with running(code, *arguments, own_group=True) as process:
         started = time.monotonic()
         assert sorted(acknowledged(process)) == arguments
         seconds = time.monotonic() - started
@@ -185,7 +161,7 @@ def test_what_an_ingest_acknowledged_outlives_kill_9(
         own = settings.with_changes(milvus_uri=str(tmp_path / f"{number}.db"))
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("MILVUS_URI", own.milvus_uri)
-            with running(code, *arguments) as process:
+            with running(code, *arguments, own_group=True) as process:
                 time.sleep(moments.uniform(0.2, 0.95) * seconds)
                 returned = kill(process)
         counts.append(len(returned))
@@ -226,7 +202,7 @@ def take(process: subprocess.Popen[str], count: int) -> list[str]:
 @pytest.mark.parametrize("seed", range(3))
 def test_no_acknowledged_row_is_lost(address: Address, seed: int) -> None:
     """Eight threads write through a store each, and their process is killed: what was acknowledged is there."""
-    with running(WRITE, address.uri) as process:
+    with running(WRITE, address.uri, own_group=True) as process:
         names = take(process, random.Random(seed).randrange(20, 90))  # noqa: S311  no secret depends on it
         names += kill(process)
     held = held_rows(address)
@@ -235,7 +211,7 @@ def test_no_acknowledged_row_is_lost(address: Address, seed: int) -> None:
 
 def test_no_acknowledged_row_is_lost_with_the_process_that_serves(address: Address) -> None:
     """Eight threads write through another process, which is killed, and go on without it: nothing is lost."""
-    with running(HOLD, address.uri) as holder, running(WRITE, address.uri) as process:
+    with running(HOLD, address.uri, own_group=True) as holder, running(WRITE, address.uri, own_group=True) as process:
         names = take(process, 40)
         kill(holder)
         names += take(process, 40)

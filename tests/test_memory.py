@@ -8,12 +8,13 @@ import random
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.processes import read_line, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,22 +24,21 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads memory as Linux tells it"),
 ]
 
-ROOT = Path(__file__).parents[1]
 MB = 1_000_000
 MOST_MB = 600
 SAMPLE_SECONDS = 0.05
+MOST_SECONDS = 3600
 
 SERVER = """
-    import sys
     from tests.fireworks_server import FireworksServer
     with FireworksServer(dimensions=8) as server:
+        print("ready")
         print(server.base, flush=True)
         sys.stdin.readline()
 """
 HOLDER = """
-    import sys
     from rag_chain.store.collection import Store
-    from rag_chain.store.connection import Address
+    from rag_chain.store.links import Address
     with Store(Address(sys.argv[1]), "documents"):
         print("ready", flush=True)
         sys.stdin.readline()
@@ -104,18 +104,6 @@ def write_small_files(folder: Path) -> None:
         write(folder / f"{number}.{suffix}", dice.randrange(MB // 10, MB), number)
 
 
-@contextmanager
-def other_process(code: str, *arguments: str) -> Iterator[str]:
-    """Run a script beside this test; yield the line that it prints when it is ready."""
-    command = [sys.executable, "-c", "\n".join(line[4:] for line in code.splitlines()), *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
-
-
 def family(process: int) -> list[int]:
     """Return a process and all that descend from it."""
     try:
@@ -137,8 +125,8 @@ def resident(process: int) -> float:
 def ingest(corpus: Path, database: Path) -> Measured:
     """Ingest in a process whose memory is watched; the provider and Milvus Lite are in others."""
     database.parent.mkdir(parents=True, exist_ok=True)
-    with other_process(SERVER) as base, other_process(HOLDER, str(database)):
-        environment = os.environ | {"FIREWORKS_API_KEY": "test-key", "FIREWORKS_API_BASE": base}
+    with running(SERVER, seconds=MOST_SECONDS) as server, running(HOLDER, str(database), seconds=MOST_SECONDS):
+        environment = os.environ | {"FIREWORKS_API_KEY": "test-key", "FIREWORKS_API_BASE": read_line(server)}
         command = [sys.executable, "-m", "rag_chain", "ingest", str(corpus), "--milvus-uri", str(database), "--json"]
         most = 0.0
         with subprocess.Popen(

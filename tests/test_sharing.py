@@ -14,6 +14,7 @@ import pytest
 
 from rag_chain import build_chain
 from rag_chain.settings import environment_name
+from tests.processes import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,20 +111,21 @@ def test_questions_are_answered_while_documents_are_ingested(
     assert headings(ask(address))[0] == expected
 
 
+HOLD = """
+    from rag_chain import Settings
+    from rag_chain.store.collection import open_store
+    with open_store(Settings()) as store:
+        store.open_for(None, writing=False)
+        print("ready", flush=True)
+        sys.stdin.readline()
+"""
+
+
 @pytest.mark.parametrize("signal", ["terminate", "kill"])
 def test_a_chain_outlives_the_process_that_serves_it(online: Settings, folder: Path, signal: str) -> None:
     """A chain that reads through another process answers also after that one has ended, in whatever way."""
     run("ingest", str(folder))
-    code = (
-        "import sys; from rag_chain import Settings; from rag_chain.store.collection import open_store\n"
-        "with open_store(Settings()) as store: store.open_for(None, writing=False); print('open', flush=True); "
-        "sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"open\n"
+    with running(HOLD) as holder:
         chain = build_chain(online)
         assert chain.invoke(QUESTION)["grounded"]
         getattr(holder, signal)()

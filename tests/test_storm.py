@@ -17,7 +17,8 @@ from rag_chain import Settings, ingest
 from rag_chain.documents.splitting import text_to_embed
 from rag_chain.errors import BadReplyError
 from rag_chain.models.embedding import unit_vectors
-from rag_chain.models.fireworks.embeddings import read_vectors, task_prefixes
+from rag_chain.models.fireworks.cards import task_prefixes
+from rag_chain.models.fireworks.embeddings import read_vectors
 from rag_chain.store.collection import open_store
 from tests.fireworks_client import RawClient
 from tests.fireworks_faults import (

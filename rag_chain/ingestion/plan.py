@@ -4,90 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
+from typing import TYPE_CHECKING
 
 from rag_chain.errors import DocumentError, NoDocumentsError
+from rag_chain.ingestion.names import SourceNames, still_exists
 from rag_chain.ingestion.report import STATES, IngestReport, Refused
 from rag_chain.store.schema import SOURCE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
-
-class File(Protocol):
-    """A document that was found and not yet read."""
-
-    @property
-    def source(self) -> str:
-        """Its path relative to its root."""
-
-    @property
-    def uri(self) -> str:
-        """Its unique address."""
-
-    @property
-    def root(self) -> str:
-        """The address of the place where it was found."""
-
-    @property
-    def size(self) -> int:
-        """Its bytes, as its place declares them."""
-
-    def read(self) -> bytes:
-        """Return its bytes."""
-
-    def in_memory(self) -> File:
-        """Return it with its bytes already read, so that it can be handed to another process."""
-
-
-class Outcome(Protocol):
-    """Something that was found and is not a document to ingest."""
-
-    @property
-    def source(self) -> str:
-        """Its path."""
-
-    @property
-    def reason(self) -> str:
-        """Why it is none."""
-
-
-class Findings(Protocol):
-    """The documents found; once they have been gone through, also what was refused and skipped."""
-
-    def __iter__(self) -> Iterator[File]:
-        """Yield the documents."""
-
-    @property
-    def refused(self) -> Sequence[Outcome]:
-        """What can't be ingested."""
-
-    @property
-    def skipped(self) -> Sequence[Outcome]:
-        """What is no document."""
-
-
-class Stored(Protocol):
-    """A document that the store holds completely."""
-
-    @property
-    def source(self) -> str:
-        """Its name in the store."""
-
-    @property
-    def uri(self) -> str:
-        """Its address when it was ingested."""
-
-    @property
-    def version(self) -> str:
-        """The digest of its content then."""
-
-    @property
-    def chunks(self) -> int:
-        """Its number of chunks."""
+    from rag_chain.ingestion.types import File, Findings, Stored
 
 
 @dataclass(frozen=True)
@@ -211,47 +138,6 @@ def _sort_in(plan: Plan, work: Work) -> None:
         if stored.uri != work.file.uri:
             also = "" if stored.version == work.version else ", and its content changed"
             plan.reasons[work.source] = f"moved from {stored.uri}{also}"
-
-
-class SourceNames:
-    """Gives every document a source name that no other document in the store has.
-
-    A document keeps the name it has. A new one is named by its path relative to its root; where a
-    document of another root has that name and still exists, the root's own name is put before it.
-    """
-
-    def __init__(self, catalogue: Mapping[str, Stored]) -> None:
-        self._catalogue = catalogue
-        self._by_uri = {stored.uri: stored.source for stored in catalogue.values()}
-        self.taken: dict[str, str] = {}
-
-    def name(self, file: File) -> str:
-        """Return the document's source name, and keep it for this document."""
-        source = self._by_uri.get(file.uri) or next(name for name in _candidates(file) if self._is_free(name, file))
-        self.taken[source] = file.uri
-        return source
-
-    def _is_free(self, name: str, file: File) -> bool:
-        if name in self.taken:
-            return self.taken[name] == file.uri
-        stored = self._catalogue.get(name)
-        return stored is None or stored.uri == file.uri or not still_exists(stored.uri)
-
-
-def _candidates(file: File) -> Iterable[str]:
-    root = unquote(file.root.rstrip("/").rpartition("/")[2])
-    yield file.source
-    yield f"{root}/{file.source}"
-    yield f"{root}-{hashlib.sha256(file.root.encode()).hexdigest()[:8]}/{file.source}"
-
-
-def still_exists(uri: str) -> bool:
-    """Return whether a local file, or the archive that held it, is still there; remote ones are taken to be."""
-    parts = urlsplit(uri.partition("!/")[0])
-    try:
-        return parts.scheme != "file" or Path(url2pathname(parts.path)).is_file()
-    except OSError:  # a folder that may not be entered hides what is in it
-        return True
 
 
 def _has_left(uri: str, roots: set[str]) -> bool:

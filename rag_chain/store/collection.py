@@ -11,10 +11,11 @@ import numpy as np
 from langchain_core.documents import Document
 
 from rag_chain.errors import EmptyStoreError
-from rag_chain.store.connection import Address, Connection
+from rag_chain.store.connection import Connection
 from rag_chain.store.filters import build_expression
 from rag_chain.store.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
 from rag_chain.store.generations import Generations
+from rag_chain.store.links import Address
 from rag_chain.store.rows import build_row
 from rag_chain.store.schema import DENSE, understands_text
 from rag_chain.store.turns import take_turn, try_turn

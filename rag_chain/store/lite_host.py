@@ -35,7 +35,10 @@ class LiteHost:
     def __init__(self, path: str) -> None:
         """Start it and go on; :meth:`is_ready` waits for it."""
         command = [sys.executable, "-m", __name__, path]
-        root = str(Path(__file__).parents[2])
+        environment = environment_with(MEMORY)
+        # Where this process has the package from need not be where a new one looks.
+        places = str(Path(__file__).parents[2]), environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
         # Ctrl-C is for the ingest, which then ends in order.
         own: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
@@ -44,7 +47,7 @@ class LiteHost:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment_with({**MEMORY, "PYTHONPATH": root}),
+            env=environment,
             text=True,
             **own,
         )

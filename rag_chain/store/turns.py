@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from filelock import BaseFileLock
 
-    from rag_chain.store.connection import Address
+    from rag_chain.store.links import Address
 
 logger = logging.getLogger(__name__)
 

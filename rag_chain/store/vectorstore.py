@@ -12,8 +12,8 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_milvus import Milvus
 
 from rag_chain.errors import StoreError
-from rag_chain.store.connection import store_errors
 from rag_chain.store.filters import build_expression, matches
+from rag_chain.store.links import store_errors
 from rag_chain.store.schema import DENSE, DENSE_SEARCH, KEY, LITE_INDEX, OUTPUT_FIELDS, SERVER_INDEX, TEXT
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from rag_chain.ingestion.run import Progress, run_plan
 from rag_chain.pipeline import make_fingerprint
 from rag_chain.settings import Settings
 from rag_chain.store.collection import Store
-from rag_chain.store.connection import Address
+from rag_chain.store.links import Address
 from rag_chain.store.writing import CollectionWriter
 from tests.fake_embeddings import FakeEmbeddings
 

@@ -10,7 +10,8 @@ import pytest
 
 from rag_chain.documents import Findings, FoundFile, Refusal
 from rag_chain.errors import NoDocumentsError
-from rag_chain.ingestion.plan import make_plan, still_exists
+from rag_chain.ingestion.names import still_exists
+from rag_chain.ingestion.plan import make_plan
 from rag_chain.store.collection import StoredDocument
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import pytest
 
 from rag_chain.errors import AuthenticationError, BadReplyError, InvalidRequestError
 from rag_chain.models.embedding import Embedded, as_lists
-from rag_chain.models.fireworks.embeddings import AHEAD, READ_ATTEMPTS, FireworksEmbeddings, task_prefixes
+from rag_chain.models.fireworks.cards import task_prefixes
+from rag_chain.models.fireworks.embeddings import AHEAD, READ_ATTEMPTS, FireworksEmbeddings
 from tests.fireworks_client import EMBEDDING
 from tests.fireworks_faults import (
     Delay,

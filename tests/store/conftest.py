@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from rag_chain.store.collection import Store
-from rag_chain.store.connection import Address
+from rag_chain.store.links import Address
 from tests.store.chunks import FINGERPRINT
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from rag_chain.errors import RagChainError, SettingsError, StoreError, StoreUnre
 from rag_chain.settings import Settings
 from rag_chain.store import collection
 from rag_chain.store.collection import Store
-from rag_chain.store.connection import Address
+from rag_chain.store.links import Address
 from rag_chain.store.lite import release_lite
 from tests.store.chunks import FINGERPRINT, make_chunks, write
 

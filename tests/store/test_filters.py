@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rag_chain.errors import SettingsError, StoreError
 from rag_chain.store.collection import Store
-from rag_chain.store.connection import Address
 from rag_chain.store.filters import NOTHING, build_expression, matches, quote
+from rag_chain.store.links import Address
 from rag_chain.store.vectorstore import ChunkStore
 from tests.fake_embeddings import FakeEmbeddings
 from tests.store.chunks import FINGERPRINT, make_chunks, write

@@ -7,13 +7,10 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,24 +19,22 @@ import pytest
 from pymilvus import MilvusClient
 
 from rag_chain.errors import StoreLockedError
-from rag_chain.store import connection
+from rag_chain.store import links
 from rag_chain.store.collection import Store
 from rag_chain.store.lite import NOTE, find_holder
 from rag_chain.store.lite_server import Traffic
+from tests.processes import end, running
 from tests.store.chunks import FINGERPRINT, make_chunks, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rag_chain.store.connection import Address
+    from rag_chain.store.links import Address
     from tests.store.conftest import OpenStore
 
-ROOT = Path(__file__).parents[2]
 CALLERS = 8
 
 HOLD = """
     from rag_chain.store.collection import Store
-    from rag_chain.store.connection import Address
+    from rag_chain.store.links import Address
     from tests.store.chunks import FINGERPRINT, make_chunks, write
     with Store(Address(sys.argv[1]), "documents") as store:
         if not store.exists():
@@ -57,28 +52,9 @@ HOLD_PLAINLY = """
 """
 
 
-@contextmanager
-def other_process(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a script until it says that it is ready; a line on its stdin lets it go on."""
-    command = [sys.executable, "-c", f"import sys\n{textwrap.dedent(code)}", *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            yield process
-        finally:
-            process.kill()
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """Let the process end by itself."""
-    process.communicate("\n", timeout=60)
-    assert process.returncode == 0
-
-
 def test_two_processes_read_and_write(address: Address, open_store: OpenStore) -> None:
     """What the other process has written is read here, and what is written here is there when both have ended."""
-    with other_process(HOLD, address.uri) as process:
+    with running(HOLD, address.uri) as process:
         store = open_store()
         store.open_for(FINGERPRINT, writing=True)
         assert list(store.catalogue()) == ["theirs.md"]
@@ -93,7 +69,7 @@ def test_two_processes_read_and_write(address: Address, open_store: OpenStore) -
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_store_outlives_the_process_that_serves_it(address: Address, open_store: OpenStore, *, killed: bool) -> None:
     """When that one ends, or is killed, the next call opens the path here; nothing is lost."""
-    with other_process(HOLD, address.uri) as process:
+    with running(HOLD, address.uri) as process:
         store = open_store()
         store.open_for(FINGERPRINT, writing=True)
         write(store, make_chunks("before.md", "one"))
@@ -109,8 +85,8 @@ def test_a_store_outlives_the_process_that_serves_it(address: Address, open_stor
 
 def test_a_process_that_does_not_share_is_named(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path that a plain client holds elsewhere is refused in one line that names the ways out."""
-    monkeypatch.setattr(connection, "LITE_SECONDS", 0.3)
-    with other_process(HOLD_PLAINLY, address.uri):
+    monkeypatch.setattr(links, "LITE_SECONDS", 0.3)
+    with running(HOLD_PLAINLY, address.uri):
         with pytest.raises(StoreLockedError, match=r"in use by another process.*MILVUS_URI") as caught:
             Store(address, "documents")
         assert "\n" not in str(caught.value)
@@ -191,7 +167,7 @@ OWN = """
     import os
     from dataclasses import replace
     from rag_chain.store.collection import Store
-    from rag_chain.store.connection import Address
+    from rag_chain.store.links import Address
     from tests.store.chunks import FINGERPRINT, make_chunks, write
     store = Store(Address(sys.argv[1], hosted=True), "documents")
     store.create(FINGERPRINT, 64)
@@ -224,7 +200,7 @@ def test_a_path_that_is_held_gets_no_host(store: Store, address: Address) -> Non
 @pytest.mark.skipif(sys.platform == "win32", reason="kills processes as POSIX does")
 def test_a_host_ends_with_its_owner(address: Address) -> None:
     """Also when the owner is killed; nothing is lost."""
-    with other_process(OWN, address.uri) as process:
+    with running(OWN, address.uri) as process:
         process.communicate("\n", timeout=30)
     with Store(address, "documents") as store:
         store.open_for(FINGERPRINT, writing=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from langchain_core.documents import Document
 
-    from rag_chain.store.connection import Address
+    from rag_chain.store.links import Address
     from tests.store.conftest import OpenStore
 
 QUESTION = "where do brown bears sleep"

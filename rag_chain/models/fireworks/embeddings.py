@@ -13,6 +13,7 @@ import numpy as np
 
 from rag_chain.errors import BadReplyError, InvalidRequestError
 from rag_chain.models.embedding import Embedded, EmbeddingModel, EmbeddingUsage, as_lists, unit_vectors
+from rag_chain.models.fireworks.cards import known_length, task_prefixes
 from rag_chain.models.fireworks.pace import Pace
 from rag_chain.models.fireworks.replies import RetryLaterError
 
@@ -32,49 +33,6 @@ READ_ATTEMPTS = 6
 AHEAD = 16
 # Texts that fail alone, one after the other: more than so many, and the provider is at fault.
 MOST_IN_A_ROW = 16
-
-# What the models' own cards ask for; texts embedded without it are found less well.
-_PREFIXES: tuple[tuple[str, str, str], ...] = (
-    ("nomic-embed", "search_document: ", "search_query: "),
-    ("e5-", "passage: ", "query: "),
-    ("bge-", "", "Represent this sentence for searching relevant passages: "),
-    ("mxbai-embed", "", "Represent this sentence for searching relevant passages: "),
-    ("uae-large", "", "Represent this sentence for searching relevant passages: "),
-    (
-        "qwen3-embedding",
-        "",
-        "Instruct: Given a question, retrieve passages that answer it\nQuery: ",
-    ),
-)
-
-
-# The models' own lengths, from their cards.
-_LENGTHS = (
-    ("nomic-embed-text-v1", 768),
-    ("qwen3-embedding-8b", 4096),
-    ("qwen3-embedding-4b", 2560),
-    ("qwen3-embedding-0p6b", 1024),
-    ("mxbai-embed-large-v1", 1024),
-    ("uae-large-v1", 1024),
-    ("gte-large", 1024),
-    ("gte-base", 768),
-    ("bge-base-en-v1.5", 768),
-    ("bge-small-en-v1.5", 384),
-    ("all-minilm-l6-v2", 384),
-    ("paraphrase-multilingual-minilm-l12-v2", 384),
-)
-
-
-def known_length(model: str) -> int | None:
-    """Return the length of a known model's vectors."""
-    name = model.lower()
-    return next((length for part, length in _LENGTHS if name.endswith(part) or f"{part}." in name), None)
-
-
-def task_prefixes(model: str) -> tuple[str, str]:
-    """Return what a model wants before documents and before questions."""
-    name = model.lower()
-    return next(((document, query) for part, document, query in _PREFIXES if part in name), ("", ""))
 
 
 class FireworksEmbeddings(EmbeddingModel):
@@ -135,12 +93,12 @@ class FireworksEmbeddings(EmbeddingModel):
 
     def embed_query(self, text: str) -> list[float]:
         """Return the unit-length vector of a question."""
-        vector: list[float] = self._client.loop.wait(self._ask([self._query_prefix + text], learning=False))[0].tolist()
+        vector: list[float] = self._client.loop.wait(self._ask([self._query_prefix + text], confirm=False))[0].tolist()
         return vector
 
     async def aembed_query(self, text: str) -> list[float]:
         """Return the unit-length vector of a question, from any event loop."""
-        vectors = await self._client.loop.join(self._ask([self._query_prefix + text], learning=False))
+        vectors = await self._client.loop.join(self._ask([self._query_prefix + text], confirm=False))
         vector: list[float] = vectors[0].tolist()
         return vector
 
@@ -182,7 +140,7 @@ class FireworksEmbeddings(EmbeddingModel):
             raise error
         return Embedded([None], {0: error})
 
-    async def _ask(self, texts: list[str], *, learning: bool = True) -> Vectors:
+    async def _ask(self, texts: list[str], *, confirm: bool = True) -> Vectors:
         """Send one request; a reply that does not hold the vectors asked for is asked for again."""
         body: dict[str, Any] = {"model": self.model, "input": texts}
         if self.dimensions is not None:
@@ -190,27 +148,27 @@ class FireworksEmbeddings(EmbeddingModel):
         for attempt in count(1):
             try:
                 reply = await self._client.post("/embeddings", body, self._pace.slot)
-                return self._read(reply, len(texts), learning=learning)
+                return self._read(reply, len(texts), confirm=confirm)
             except BadReplyError:
                 if attempt >= READ_ATTEMPTS:
                     raise
         raise AssertionError  # The loop ends in a return or an exception.
 
-    def _read(self, reply: Any, expected: int, *, learning: bool) -> Vectors:
+    def _read(self, reply: Any, expected: int, *, confirm: bool) -> Vectors:
         self.usage.requests += 1
         vectors = unit_vectors(read_vectors(reply, expected), expected, self._length)
         if self._length is None:
-            self._length = self._learn_length(vectors.shape[1], sure=not learning)
+            self._length = self._learn_length(vectors.shape[1], confirm=confirm)
         self.usage.texts += expected
         self.usage.tokens += _billed_tokens(reply)
         return vectors
 
-    def _learn_length(self, length: int, *, sure: bool) -> int | None:
+    def _learn_length(self, length: int, *, confirm: bool) -> int | None:
         """Return a length that is the model's own: it is known, or two replies agree. One alone may be wrong."""
         self._seen[length] += 1
         if length == known_length(self.model) or self._seen[length] > 1:
             return length
-        if not sure:
+        if confirm:
             raise BadReplyError(f"vectors of length {length} came once only")
         return None
 

@@ -1,0 +1,215 @@
+"""The ways to a Milvus: a server, Zilliz Cloud, a Milvus Lite path of this process or another's; errors become ours."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from rag_chain.errors import SettingsError, StoreError, StoreLockedError, StoreUnreachableError
+from rag_chain.store.lite import LiteHold, find_holder, hold, let_go
+from rag_chain.store.lite_host import LiteHost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pymilvus import MilvusClient
+
+logger = logging.getLogger(__name__)
+
+REACH_SECONDS = 5.0
+# For a server that accepts and then says nothing, or is no Milvus.
+CONNECT_SECONDS = 8.0
+# For a process that is just opening or closing a Milvus Lite path.
+LITE_SECONDS = 10.0
+LITE_PAUSE = 0.05
+# What pymilvus says when nobody answers, and of a call that was cut off.
+CONNECT_FAILED = 2
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where Milvus is and who asks; ``uri`` is an absolute ``.db`` path or an http(s) address.
+
+    With ``hosted`` a Milvus Lite path that nobody holds yet is held by a process of its own;
+    ``meanwhile`` is done while that one starts.
+    """
+
+    uri: str
+    token: str = ""
+    database: str = ""
+    timeout: float = 30.0
+    hosted: bool = False
+    meanwhile: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
+
+    @property
+    def is_lite(self) -> bool:
+        """Whether this is a Milvus Lite path."""
+        return "://" not in self.uri
+
+    def arguments(self, uri: str = "") -> dict[str, Any]:
+        """Return what pymilvus wants to connect here, or there."""
+        given = {"uri": uri or self.uri, "token": self.token, "db_name": self.database}
+        return {name: value for name, value in given.items() if value}
+
+
+@dataclass(frozen=True)
+class Link:
+    """A client, where it is connected, and the hold or the host of the Milvus Lite path where it is ours."""
+
+    client: MilvusClient
+    arguments: dict[str, Any]
+    hold: LiteHold | None = None
+    host: LiteHost | None = None
+
+    def close(self) -> None:
+        """Give back what is ours."""
+        self.client.close()
+        if self.hold is not None:
+            let_go(self.hold)
+        if self.host is not None:
+            self.host.close()
+
+
+def open_link(address: Address) -> Link:
+    """Connect; on Milvus Lite take the path, or join the process that has it."""
+    if address.is_lite:
+        return _open_lite(address)
+    _reach(address.uri)
+    with store_errors(f"connecting to {address.uri}", unreachable=True):
+        return Link(_connect(address, address.arguments()), address.arguments())
+
+
+def _connect(address: Address, arguments: dict[str, Any]) -> MilvusClient:
+    from rag_chain.store.vendor import pymilvus
+
+    _silence_vendor()
+    return pymilvus.MilvusClient(**arguments, timeout=min(address.timeout, CONNECT_SECONDS))
+
+
+def _open_lite(address: Address) -> Link:
+    """Hold the path, or connect to the process that does; it may be about to take it or to give it back."""
+    _refuse_old_lite(address.uri)
+    Path(address.uri).parent.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + LITE_SECONDS
+    ways = (_join_lite, _host_lite, _hold_lite) if address.hosted else (_hold_lite, _join_lite)
+    while time.monotonic() < end:
+        if (link := next(filter(None, (way(address) for way in ways)), None)) is not None:
+            return link
+        time.sleep(LITE_PAUSE)
+    raise StoreLockedError(
+        f"{address.uri} is in use by another process, which does not share it: stop that one, "
+        "or set MILVUS_URI to a Milvus server, which serves many"
+    )
+
+
+def _host_lite(address: Address) -> Link | None:
+    """Return a link to a process started to serve a path; None when another process holds it, or none can start."""
+    try:
+        host = LiteHost(address.uri)
+    except OSError as error:
+        logger.info("Milvus Lite stays in this process, since another can't be started: %s", error)
+        return None
+    import rag_chain.store.vendor  # noqa: F401  while the other process starts
+
+    address.meanwhile()
+    link = _join_lite(address) if host.is_ready() else None
+    if link is None:
+        host.close()
+        return None
+    return replace(link, host=host)
+
+
+def _hold_lite(address: Address) -> Link | None:
+    """Return a link to this process's own server of a path; None when another process holds it."""
+    import rag_chain.store.vendor  # noqa: F401  # isort: skip  before milvus_lite imports pymilvus
+    from milvus_lite.exceptions import DataDirLockedError, MilvusLiteError
+
+    path = address.uri
+    try:
+        held = hold(path)
+    except DataDirLockedError:
+        return None
+    except (MilvusLiteError, OSError) as error:
+        raise StoreError(
+            f"{path} can't be opened ({_one_line(str(error))}): check MILVUS_URI and its permissions"
+        ) from error
+    arguments = address.arguments(held.uri)
+    try:
+        with store_errors(f"opening {path}"):
+            return Link(_connect(address, arguments), arguments, held)
+    except StoreError:
+        let_go(held)
+        raise
+
+
+def _join_lite(address: Address) -> Link | None:
+    """Return a link to the process that serves a path; None when it is not to be found, or has just ended."""
+    uri = find_holder(address.uri)
+    if uri is None:
+        return None
+    arguments = address.arguments(uri)
+    try:
+        with store_errors(f"joining {address.uri}"):
+            return Link(_connect(address, arguments), arguments)
+    except StoreUnreachableError:
+        return None
+
+
+def _refuse_old_lite(path: str) -> None:
+    if Path(path).is_file():
+        raise StoreError(
+            f"{path} is a file of Milvus Lite 2, which version 3 can't read: "
+            "move it away and ingest again, or set MILVUS_URI to another path"
+        )
+
+
+@contextmanager
+def store_errors(action: str, *, unreachable: bool = False) -> Iterator[None]:
+    """Turn what pymilvus and gRPC raise into one line that says what was being done."""
+    import rag_chain.store.vendor  # noqa: F401  # isort: skip  before anything of pymilvus
+    from grpc import RpcError, StatusCode
+    from pymilvus.exceptions import MilvusException
+
+    try:
+        yield
+    except MilvusException as error:
+        lost = unreachable or error.code in {CONNECT_FAILED, StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
+        kind = StoreUnreachableError if lost else StoreError
+        raise kind(f"Milvus failed while {action}: {_one_line(error.message)}{_mend(error.message)}") from error
+    except RpcError as error:
+        raise StoreUnreachableError(f"lost the connection to Milvus while {action}: check MILVUS_URI") from error
+
+
+def _mend(message: str) -> str:
+    return ": check MILVUS_URI and MILVUS_TOKEN" if "illegal connection params" in message else ""
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())[:300]
+
+
+def _reach(uri: str) -> None:
+    """Fail within seconds, not a minute, when nothing listens at a server's address."""
+    parts = urlsplit(uri)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 19530)
+        socket.create_connection((parts.hostname or "", port), REACH_SECONDS).close()
+    except ValueError:
+        raise SettingsError(f"MILVUS_URI: {uri} is not an address") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreUnreachableError(
+            f"no Milvus at {uri} ({reason}): start it, or mend MILVUS_URI (a path ending in .db needs no server)"
+        ) from error
+
+
+def _silence_vendor() -> None:
+    # They log every failed call with a traceback and the first row's text; the exception says enough.
+    for name in ("pymilvus", "milvus_lite", "milvus_lite.server_manager", "langchain_milvus"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
