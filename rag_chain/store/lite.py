@@ -15,18 +15,9 @@ import threading
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from rag_chain.store.lite_mends import mend_milvus_lite, open_once
 from rag_chain.store.lite_server import ask_token, build_server
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from milvus_lite.db import MilvusLite
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 NOTE = "rag_chain.json"
 STOP_SECONDS = 5.0
@@ -42,7 +33,7 @@ class LiteHold:
     """
 
     def __init__(self, path: str) -> None:
-        _quieten_training()
+        mend_milvus_lite()
         from milvus_lite.db import MilvusLite
         from milvus_lite.server_manager import server_manager_instance
 
@@ -50,7 +41,7 @@ class LiteHold:
         self.users = 0
         token = secrets.token_hex(16)
         self._db = MilvusLite(path)
-        _open_once(self._db)
+        open_once(self._db)
         self._server = build_server(self._db, token)
         port: int = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
@@ -75,26 +66,6 @@ class LiteHold:
         self._db.close()
 
 
-def _open_once(db: MilvusLite) -> None:
-    """Let whatever a call is the first to need be opened by that call alone.
-
-    Milvus Lite 3.2.2 opens a collection when it is first asked for. When two calls meet there, a
-    search and a write say, each opens it, and the second one's log takes the place of the first's
-    with all rows in it.
-    """
-    opening = threading.RLock()
-    for name in ("get_collection", "create_collection", "_aliases"):
-        setattr(db, name, _one_at_a_time(getattr(db, name), opening))
-
-
-def _one_at_a_time(call: Callable[P, T], lock: threading.RLock) -> Callable[P, T]:
-    def wait_and_call(*arguments: P.args, **options: P.kwargs) -> T:
-        with lock:
-            return call(*arguments, **options)
-
-    return wait_and_call
-
-
 def hold(path: str) -> LiteHold:
     """Return this process's hold of a path, taken if need be; each call needs one :func:`let_go`."""
     _give_back_at_exit()
@@ -117,20 +88,6 @@ def release_lite() -> None:
     with _registry:
         while _held:
             _held.popitem()[1].close()
-
-
-@cache
-def _quieten_training() -> None:
-    """Keep faiss from warning on stderr, in C++, that it has few vectors to place one cell by."""
-    import faiss
-    from milvus_lite.index import faiss_ivf_flat
-
-    class Index(faiss.IndexIVFFlat):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            self.cp.min_points_per_centroid = 1
-
-    faiss_ivf_flat.faiss = SimpleNamespace(**{**vars(faiss), "IndexIVFFlat": Index})
 
 
 @cache

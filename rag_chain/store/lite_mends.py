@@ -1,0 +1,80 @@
+"""What Milvus Lite 3.2.2 does wrongly, slowly or noisily, mended in the process that holds a path."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache, wraps
+from itertools import accumulate
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from milvus_lite.db import MilvusLite
+    from milvus_lite.storage.memtable import MemTable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def open_once(db: MilvusLite) -> None:
+    """Let whatever a call is the first to need be opened by that call alone.
+
+    Milvus Lite opens a collection when it is first asked for. When two calls meet there, a search
+    and a write say, each opens it, and the second one's log takes the place of the first's with all
+    rows in it.
+    """
+    opening = threading.RLock()
+    for name in ("get_collection", "create_collection", "_aliases"):
+        setattr(db, name, _one_at_a_time(getattr(db, name), opening))
+
+
+def _one_at_a_time(call: Callable[P, T], lock: threading.RLock) -> Callable[P, T]:
+    def wait_and_call(*arguments: P.args, **options: P.kwargs) -> T:
+        with lock:
+            return call(*arguments, **options)
+
+    return wait_and_call
+
+
+@cache
+def mend_milvus_lite() -> None:
+    """Mend what belongs to the process and not to a path."""
+    _quieten_training()
+    _flush_in_arrow()
+
+
+def _quieten_training() -> None:
+    """Keep faiss from warning on stderr, in C++, that it has few vectors to place one cell by."""
+    import faiss
+    from milvus_lite.index import faiss_ivf_flat
+
+    class Index(faiss.IndexIVFFlat):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.cp.min_points_per_centroid = 1
+
+    faiss_ivf_flat.faiss = SimpleNamespace(**{**vars(faiss), "IndexIVFFlat": Index})
+
+
+def _flush_in_arrow() -> None:
+    """Gather the rows of a flush in Arrow.
+
+    Milvus Lite makes a Python object of every number in them and an Arrow table of these: for 8,192
+    rows of 768 dimensions 1 s and 250 MB, where this takes 0.04 s and no more than the table.
+    """
+    from milvus_lite.storage.memtable import MemTable
+
+    theirs = MemTable._build_data_table  # noqa: SLF001
+
+    @wraps(theirs)
+    def gather(self: MemTable, rows: list[tuple[int, int]]) -> Any:
+        import pyarrow as pa
+
+        batches, schema = self._insert_batches, self._data_schema
+        starts = [0, *accumulate(batch.num_rows for batch in batches)]
+        numbers = pa.array([starts[batch] + row for batch, row in rows], pa.int64())
+        return pa.Table.from_batches(batches).select(schema.names).take(numbers).combine_chunks().cast(schema)
+
+    MemTable._build_data_table = gather  # noqa: SLF001
