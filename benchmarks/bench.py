@@ -25,6 +25,7 @@ class Row:
     cpu: float | None = None
     cpu_net: float | None = None
     peak_mb: float | None = None
+    resident_mb: float | None = None
     requests: int | None = None
     texts: int | None = None
     api_cpu: float | None = None
@@ -43,7 +44,7 @@ class Row:
 
     def only_net(self) -> Row:
         """Return the row without what belongs to preparing the measurement."""
-        return replace(self, wall=None, startup=None, cpu=None, peak_mb=None)
+        return replace(self, wall=None, startup=None, cpu=None, peak_mb=None, resident_mb=None)
 
 
 @dataclass
@@ -102,7 +103,9 @@ def _read_row(name: str, run: Run, counts: dict[str, Any]) -> Row:
         inside = {"net": done - ready, "startup": ready - run.started, "cpu_net": run.printed["cpu"]}
     asked = {"requests": counts["requests"], "texts": counts["texts"]}
     api = {"api_cpu": counts["cpu_seconds"], "api_work": counts["work_seconds"]}
-    return Row(name, wall=run.wall, cpu=run.cpu, peak_mb=run.peak_mb, **asked, **api, **inside)
+    return Row(
+        name, wall=run.wall, cpu=run.cpu, peak_mb=run.peak_mb, resident_mb=run.resident_mb, **asked, **api, **inside
+    )
 
 
 def _tell(name: str) -> None:

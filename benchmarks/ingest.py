@@ -7,6 +7,8 @@ Fireworks API in another process, whose latency is assumed. Its CPU seconds are 
 wall      from the start of the process to its end
 start-up  imports and opening the store, before the first document is looked at
 net       the work itself: from there until everything is written; the rest of wall is closing the store
+peak      most memory of the process and all its children together, pages that they share counted once; RSS beside
+          it is the sum of their resident sizes, which counts those pages for each
 floor     the longer of the API's own time (the sum of the requests' latencies / as many at once as it allows)
           and of a bare MilvusClient.upsert of the same rows with flush; no ingest is quicker than either
 x10       the same pages ten times over, each copy with a word of its own behind every heading and before every
@@ -37,7 +39,7 @@ DOCS = ROOT.parent / "shared" / "data" / "milvus_docs" / "en"
 SCALES = {"1": [1], "10": [10], "both": [1, 10]}
 # The quickest counts; on many pages they differ by less than the noise, so the last is enough.
 BATCHES = (128, 512, 1000)
-HEADER = ["", "wall s", "start-up s", "net s", "CPU s", "of it net", "peak MB"]
+HEADER = ["", "wall s", "start-up s", "net s", "CPU s", "of it net", "peak MB", "RSS MB"]
 HEADER += ["requests", "texts", "texts/s", "API CPU s", "net / floor"]
 
 
@@ -142,7 +144,8 @@ def _cells(row: Row, floor: float) -> list[str]:
     # Embedding alone and a part of it are no whole ingest.
     ratio = row.net / floor if row.net and row.startup and not row.name.startswith(("our", "tutorial")) else None
     seconds = (row.wall, row.startup, row.net, row.cpu, row.cpu_net)
-    counts = (row.peak_mb and round(row.peak_mb), row.requests, row.texts)
+    memory = (row.peak_mb and round(row.peak_mb), row.resident_mb and round(row.resident_mb))
+    counts = (*memory, row.requests, row.texts)
     speed = row.texts_per_second and round(row.texts_per_second)
     return [row.name, *map(write_number, (*seconds, *counts, speed, row.api_cpu, ratio))]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-SAMPLE_SECONDS = 0.05
+SAMPLE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Run:
     wall: float
     cpu: float
     peak_mb: float
+    resident_mb: float
     printed: dict[str, Any]
 
 
@@ -77,10 +78,12 @@ def run_process(command: Sequence[str], environment: dict[str, str], folder: Pat
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)
-        peak = max(memory.stop(), _peak_kilobytes(usage.ru_maxrss) / 1000)
+        memory.stop()
+        alone = _peak_kilobytes(usage.ru_maxrss) / 1000
+        peaks = memory.proportional_mb or alone, memory.resident_mb or alone
         if process.returncode:
             raise SystemExit(f"{' '.join(command)[:200]} failed:\n{_read(errors)}")
-        return Run(started, wall, usage.ru_utime + usage.ru_stime, peak, json.loads(_read(printed)))
+        return Run(started, wall, usage.ru_utime + usage.ru_stime, *peaks, json.loads(_read(printed)))
 
 
 def clean_environment(base: str) -> dict[str, str]:
@@ -96,24 +99,28 @@ def clean_environment(base: str) -> dict[str, str]:
 
 
 class _MemorySampler:
-    """Watches the summed resident memory of a process and its descendants; without /proc it sees nothing."""
+    """Watches the memory of a process and its descendants; without /proc it sees nothing.
+
+    Their resident sizes count a page once for each that uses it, the proportional ones once in all.
+    """
 
     def __init__(self, root: int) -> None:
         self._root = root
-        self._peak = 0.0
+        self.resident_mb = self.proportional_mb = 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def stop(self) -> float:
-        """End the watch and return the peak in MB."""
+    def stop(self) -> None:
+        """End the watch."""
         self._ended.set()
         self._thread.join()
-        return self._peak
 
     def _watch(self) -> None:
         while Path("/proc/self/statm").exists() and not self._ended.wait(SAMPLE_SECONDS):
-            self._peak = max(self._peak, sum(map(_resident_bytes, _family(self._root))) / 1e6)
+            sizes = [_sizes(process) for process in _family(self._root)]
+            self.resident_mb = max(self.resident_mb, sum(size.get("Rss", 0) for size in sizes) / 1e6)
+            self.proportional_mb = max(self.proportional_mb, sum(size.get("Pss", 0) for size in sizes) / 1e6)
 
 
 def _family(root: int) -> set[int]:
@@ -129,11 +136,13 @@ def _family(root: int) -> set[int]:
     return family
 
 
-def _resident_bytes(process: int) -> int:
+def _sizes(process: int) -> dict[str, int]:
+    """Return a process's memory in bytes by what Linux calls it."""
     try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:
-        return 0
+        return {}
+    return {name: int(size.split()[0]) * 1024 for name, _, size in (line.partition(":") for line in lines)}
 
 
 def _peak_kilobytes(maximum: int) -> float:

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,14 +130,15 @@ def ingest(corpus: Path, database: Path) -> Measured:
         environment = os.environ | {"FIREWORKS_API_KEY": "test-key", "FIREWORKS_API_BASE": read_line(server)}
         command = [sys.executable, "-m", "rag_chain", "ingest", str(corpus), "--milvus-uri", str(database), "--json"]
         most = 0.0
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-        ) as process:
+        with (
+            tempfile.TemporaryFile() as printed,
+            subprocess.Popen(command, stdout=printed, stderr=subprocess.DEVNULL, env=environment) as process,
+        ):
             while process.poll() is None:
                 most = max(most, sum(map(resident, family(process.pid))))
                 time.sleep(SAMPLE_SECONDS)
-            assert process.stdout is not None
-            return Measured(json.loads(process.stdout.read()), most)
+            printed.seek(0)
+            return Measured(json.load(printed), most)
 
 
 def test_a_large_corpus_takes_little_memory(tmp_path: Path) -> None:
