@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     import httpx
     from langchain_core.documents import Document
+    from pymilvus import MilvusClient
 
     from rag_chain.ingestion.run import Progress
-    from rag_chain.store.collection import Store
 
 Job = dict[str, Any]
 Result = dict[str, Any]
@@ -97,24 +97,33 @@ def bare_client(job: Job) -> Result:
 
 
 def bare_upsert(job: Job) -> Result:
-    """Write the rows of an ingested store to a new one, in batches of one size, and flush."""
-    from rag_chain import Settings
-    from rag_chain.models.building import build_embeddings
-    from rag_chain.pipeline import make_fingerprint
-    from rag_chain.store.collection import open_store
+    """Write the rows of an ingested store to a new one, in batches of one size, and flush.
 
-    settings = Settings(milvus_uri=job["store"])
-    fingerprint = make_fingerprint(settings, build_embeddings(settings))
-    with open_store(settings.with_changes(milvus_uri=job["filled"])) as filled:
-        filled.open_for(fingerprint, writing=False)
-        rows = _read_rows(filled)
-    with open_store(settings) as store:
-        store.create(fingerprint, len(rows[0]["dense"]))
-        with measured() as result:
-            for start in range(0, len(rows), job["batch"]):
-                store.client.upsert(store.name, rows[start : start + job["batch"]])
-            store.client.flush(store.name)
-        assert store.count() == len(rows)
+    By a client as it comes, to Milvus Lite as it comes: nothing of what we do to either.
+    """
+    from rag_chain import Settings
+    from rag_chain.store.schema import build_indexes, build_schema
+    from rag_chain.store.vendor import pymilvus
+
+    name = Settings().collection
+    filled = pymilvus.MilvusClient(job["filled"])
+    filled.load_collection(name)
+    rows = _read_rows(filled, name)
+    filled.close()
+    client = pymilvus.MilvusClient(job["store"])
+    schema, indexes = (
+        build_schema(len(rows[0]["dense"]), with_bm25=True),
+        build_indexes(client, with_bm25=True, on_lite=True),
+    )
+    client.create_collection(name, schema=schema)
+    client.create_index(name, indexes, sync=False)
+    client.load_collection(name)
+    with measured() as result:
+        for start in range(0, len(rows), job["batch"]):
+            client.upsert(name, rows[start : start + job["batch"]])
+        client.flush(name)
+    assert client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"] == len(rows)
+    client.close()
     return result | {"chunks": len(rows)}
 
 
@@ -181,13 +190,13 @@ def _read_pages(job: Job) -> list[Document]:
     return [Document(page.read_text("utf-8"), metadata={"source": str(page)}) for page in pages]
 
 
-def _read_rows(store: Store) -> list[dict[str, Any]]:
+def _read_rows(client: MilvusClient, name: str) -> list[dict[str, Any]]:
     """Return all rows as they were written: the vectors as arrays, without what Milvus computes itself."""
     import numpy as np
 
     from rag_chain.store.schema import DENSE, SPARSE
 
-    pages = store.client.query_iterator(store.name, batch_size=1000, filter="", output_fields=["*"])
+    pages = client.query_iterator(name, batch_size=1000, filter="", output_fields=["*"])
     rows: list[dict[str, Any]] = []
     while page := pages.next():
         for row in page:

