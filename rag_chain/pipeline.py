@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
     from rag_chain.answering.types import Question
-    from rag_chain.ingestion.plan import Plan
-    from rag_chain.ingestion.readers import Readers
-    from rag_chain.ingestion.reading import Steps
+    from rag_chain.ingestion.plan import Plan, Work
+    from rag_chain.ingestion.reading import Reading
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.ingestion.run import Progress
     from rag_chain.models.embedding import EmbeddingModel
     from rag_chain.store.collection import Store
     from rag_chain.store.fingerprint import Fingerprint
     from rag_chain.store.writing import CollectionWriter
+    from rag_chain.workers import Workers
 
 
 def ingest(
@@ -60,10 +60,10 @@ def ingest(
     with _open_job(paths, settings, glob=glob, **choices, writing=True) as job:
         report = run_plan(
             job.plan,
-            job.steps,
+            read=job.readers.map,
+            text_of=job.text_of,
             embeddings=job.embeddings,
             target=job.writer,
-            readers=job.readers,
             on_progress=on_progress,
         )
         report.chunks_total = job.store.count() if job.store.exists() else 0
@@ -92,11 +92,11 @@ def plan_ingest(
     with _open_job(paths, settings, glob=glob, rebuild=rebuild, prune=prune, writing=False) as job:
         report = preview_plan(
             job.plan,
-            job.steps,
+            read=job.readers.map,
+            text_of=job.text_of,
             held=job.writer.held,
             count_tokens=lambda texts: sum(count_tokens(texts)),
             batch_size=job.embeddings.batch_size,
-            readers=job.readers,
         )
     _add_estimate(report, job.settings)
     report.dollars = price_embedding(job.settings, report.tokens)
@@ -145,15 +145,15 @@ def make_fingerprint(settings: Settings, embeddings: EmbeddingModel) -> Fingerpr
 
 @dataclass(frozen=True)
 class _Job:
-    """What an ingest works with: the plan, the steps from a file to a text, and where it goes."""
+    """What an ingest works with: the plan, who reads what it names, and where that goes."""
 
     settings: Settings
     embeddings: EmbeddingModel
     store: Store
     writer: CollectionWriter
     plan: Plan
-    steps: Steps
-    readers: Readers
+    readers: Workers[Work, Reading]
+    text_of: Callable[[Document], str]
 
 
 @contextmanager
@@ -168,24 +168,23 @@ def _open_job(
     keep_old: bool = False,
 ) -> Iterator[_Job]:
     """Connect to the store and compare the documents with what it holds."""
-    from rag_chain.documents import build_splitter, find_documents, warm_up
-    from rag_chain.documents.loading import load_file
+    from rag_chain.documents import find_documents, warm_up
     from rag_chain.documents.splitting import text_to_embed
     from rag_chain.ingestion.plan import make_plan
-    from rag_chain.ingestion.readers import WORTH_BYTES, Readers, count_readers
-    from rag_chain.ingestion.reading import Steps
     from rag_chain.models.building import build_embeddings
     from rag_chain.store.collection import open_store
     from rag_chain.store.writing import CollectionWriter
+    from rag_chain.workers import WORTH_BYTES
 
     settings = settings or Settings()
     embeddings = build_embeddings(settings)
     fingerprint = make_fingerprint(settings, embeddings)
-    steps = Steps(load_file, build_splitter(settings).iterate_chunks, text_to_embed)
     found = find_documents(paths, settings, glob=glob)
     with ExitStack() as stack:
         much = found.gather() >= WORTH_BYTES
-        readers = stack.enter_context(Readers(steps, count_readers(settings.readers) if much else 0))
+        readers = stack.enter_context(_build_readers(settings))
+        if much:
+            readers.start()
         store = stack.enter_context(open_store(settings, hosted=much and writing, meanwhile=warm_up))
         if writing:
             stack.enter_context(store.take_turn())
@@ -195,7 +194,20 @@ def _open_job(
         held = store.catalogue() if exists else {}
         plan = make_plan(found, held, prune=prune and not glob, rebuild=rebuild)
         writer = CollectionWriter(store, fingerprint, rebuild=rebuild, keep_old=keep_old, catalogue=held)
-        yield _Job(settings, embeddings, store, writer, plan, steps, readers)
+        yield _Job(settings, embeddings, store, writer, plan, readers, text_to_embed)
+
+
+def _build_readers(settings: Settings) -> Workers[Work, Reading]:
+    """Return what loads and splits documents, in processes of their own where that is worth it or safer."""
+    from rag_chain.documents import bound_documents, build_options, build_splitter
+    from rag_chain.documents.loading import load_file
+    from rag_chain.ingestion.reading import Steps, read_document, refuse_reading
+    from rag_chain.workers import Workers, count_workers
+
+    load = partial(load_file, options=build_options(settings))
+    steps = Steps(load, build_splitter(settings).iterate_chunks)
+    count = count_workers(settings.readers)
+    return Workers(partial(read_document, steps=steps), refuse_reading, count=count, bounds=bound_documents(settings))
 
 
 def _add_estimate(report: IngestReport, settings: Settings) -> None:

@@ -110,7 +110,19 @@ class Settings(BaseSettings):
         None, ge=0, le=64, description="Processes that load and split; default: the cores but one, at most 4."
     )
     max_file_bytes: int = Field(100_000_000, gt=0, description="Larger documents are refused.")
+    max_pages: int = Field(5_000, gt=0, description="PDF documents with more pages are refused.")
     max_archive_bytes: int = Field(2_000_000_000, gt=0, description="Most bytes unpacked from one archive.")
+    document_password: SecretStr | None = Field(
+        None, description="Password that is tried on encrypted documents and archives."
+    )
+    document_seconds: float = Field(60.0, gt=0, description="Most seconds for reading one document.")
+    document_megabytes: int = Field(400, ge=100, description="Most memory for reading one document, on Linux.")
+    max_archive_depth: int = Field(1, ge=0, le=10, description="How deep archives that are in archives are opened.")
+    allow_private: bool = Field(False, description="Fetch from addresses that are not public, too.")
+    download_seconds: float = Field(600.0, gt=0, description="Most seconds for fetching one address.")
+    web_cache: Path = Field(
+        Path("~/.cache/rag_chain/web"), description="Folder for what was fetched, so that it is not fetched twice."
+    )
     request_timeout: float = Field(60.0, gt=0, description="Seconds for one model request, retries included.")
     store_timeout: float = Field(30.0, gt=0, description="Seconds for one call to Milvus.")
 

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "rag_chain"
 # From the ground up; a module may import from lower layers and from its own stage.
 LAYERS = (
     ("errors", "sentences", "markup", "words"),
-    ("settings",),
+    ("settings", "workers"),
     ("models", "store"),
     ("documents", "ingestion", "retrieval", "answering", "evaluation"),
     ("pipeline",),
@@ -34,6 +34,9 @@ DOORS = {
     "openai": "models/fireworks/",
     "onnxruntime": "models/local.py",
     "langchain_community": "documents/loading/",
+    "pypdfium2": "documents/loading/pdf.py",
+    "pptx": "documents/loading/slides.py",
+    "python_calamine": "documents/loading/spreadsheet.py",
     "fastapi": "server/",
     "uvicorn": "server/",
 }

@@ -234,7 +234,7 @@ def test_the_retriever_is_a_langchain_retriever(online: Settings, folder: Path) 
     found = build_retriever(online.with_changes(top_k=2)).invoke(QUESTION)
     assert found[0].metadata["source"] == "guide/storage.md"
     assert found[0].metadata["score"] >= found[1].metadata["score"]
-    assert found[0].page_content.startswith("## Where rows live")
+    assert found[0].page_content.startswith("# Storage\n\n## Where rows live\n\nRows live")
 
 
 def test_no_log_holds_text_or_key(

@@ -17,6 +17,7 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that the command line names."""
     given = {name: getattr(options, name) for name in ("milvus_uri", "collection", "provider")}
     given["top_k"] = getattr(options, "k", None)
+    given["allow_private"] = getattr(options, "allow_private", False) or None
     return {name: value for name, value in given.items() if value not in (None, "")}
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, glob pattern, zip, or URL of a zip")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, glob pattern, archive, or web address")
     parser.add_argument(
         "--glob",
         action="append",
@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="only these paths inside folders and zips, e.g. 'en/faq/*.md'; may be repeated; prunes nothing",
     )
+    parser.add_argument("--allow-private", action="store_true", help="fetch from addresses that are not public, too")
     parser.add_argument("--plan", action="store_true", help="show what would be done, its cost and time")
     parser.add_argument("--rebuild", action="store_true", help="build a new collection, then put it in place")
     parser.add_argument("--keep-old", action="store_true", help="with --rebuild: keep the old collection in Milvus")

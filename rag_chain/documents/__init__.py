@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
-from rag_chain.documents.finding import FoundFile, Refusal, Skipped, find_files
+from rag_chain.documents.finding import FoundFile, Limits, Refusal, Skipped, find_files
 from rag_chain.errors import DocumentError
 
 if TYPE_CHECKING:
@@ -14,8 +16,10 @@ if TYPE_CHECKING:
 
     from langchain_core.documents import Document
 
+    from rag_chain.documents.loading.file_loader import LoadOptions
     from rag_chain.documents.splitting import SectionSplitter
     from rag_chain.settings import Settings
+    from rag_chain.workers import Bounds
 
 __all__ = ["FoundFile", "Refusal", "Skipped", "find_files", "load_documents", "split_documents"]
 
@@ -37,17 +41,41 @@ def load_documents(
     A document that can't be read is handed to ``on_refused`` and the run goes on; without it, it is
     logged as a warning. A place that does not exist raises ``DocumentError``.
     """
-    from rag_chain.documents.loading import load_file
+    from rag_chain.workers import Workers, count_workers
 
+    settings = settings or _default_settings()
     refuse = on_refused or _warn
     findings = find_documents(paths, settings, glob=glob)
-    for found in findings:
-        try:
-            yield load_file(found)
-        except DocumentError as error:
-            refuse(Refusal(found.source, str(error)))
+    load = partial(_load, options=build_options(settings))
+    sent: deque[FoundFile] = deque()
+    bounds = bound_documents(settings)
+    with Workers[FoundFile, "Document | str"](
+        load, str, count=count_workers(settings.readers), bounds=bounds
+    ) as readers:
+        for loaded in readers.map(_note(findings, sent)):
+            found = sent.popleft()
+            if isinstance(loaded, str):
+                refuse(Refusal(found.source, loaded))
+            else:
+                yield loaded
     for refusal in findings.refused:
         refuse(refusal)
+
+
+def _note(files: Iterable[FoundFile], sent: deque[FoundFile]) -> Iterator[FoundFile]:
+    for file in files:
+        sent.append(file)
+        yield file
+
+
+def _load(file: FoundFile, options: LoadOptions) -> Document | str:
+    """Return the document, or why it is refused."""
+    from rag_chain.documents.loading import load_file
+
+    try:
+        return load_file(file, options)
+    except DocumentError as error:
+        return str(error)
 
 
 class Findings:
@@ -81,14 +109,8 @@ def find_documents(
     glob: str | Sequence[str] = (),
 ) -> Findings:
     """Return the files at the given places within the limits of the settings, unread."""
-    limits = settings or _default_settings()
-    found = find_files(
-        paths,
-        globs=(glob,) if isinstance(glob, str) else tuple(glob),
-        max_file_bytes=limits.max_file_bytes,
-        max_archive_bytes=limits.max_archive_bytes,
-    )
-    return Findings(found)
+    limits = _find_limits(settings or _default_settings())
+    return Findings(find_files(paths, globs=(glob,) if isinstance(glob, str) else tuple(glob), limits=limits))
 
 
 def split_documents(documents: Iterable[Document], settings: Settings | None = None) -> Iterator[Document]:
@@ -108,6 +130,36 @@ def warm_up() -> None:
     from rag_chain.documents.splitting import SectionSplitter
 
     SectionSplitter().split_text("# Warm up\n" + 500 * "word ")
+
+
+def build_options(settings: Settings) -> LoadOptions:
+    """Return what the settings say to all loaders."""
+    from rag_chain.documents.loading.file_loader import LoadOptions
+
+    return LoadOptions(_password_of(settings), settings.max_pages)
+
+
+def _find_limits(settings: Settings) -> Limits:
+    return Limits(
+        settings.max_file_bytes,
+        settings.max_archive_bytes,
+        settings.max_archive_depth,
+        _password_of(settings),
+        settings.allow_private,
+        settings.download_seconds,
+        settings.web_cache.expanduser(),
+    )
+
+
+def _password_of(settings: Settings) -> str | None:
+    return settings.document_password.get_secret_value() if settings.document_password else None
+
+
+def bound_documents(settings: Settings) -> Bounds:
+    """Return what reading one document may take."""
+    from rag_chain.workers import Bounds
+
+    return Bounds(settings.document_seconds, settings.document_megabytes)
 
 
 def build_splitter(settings: Settings) -> SectionSplitter:

@@ -22,7 +22,10 @@ MOST_CHARACTERS = 200_000
 
 @dataclass(frozen=True)
 class Section:
-    """``text[start:end]`` is the section, its own heading line included; ``body`` is where that line ends."""
+    """``text[start:end]`` is the section, its own heading line and bare ones before it included.
+
+    ``body`` is where its own heading line ends.
+    """
 
     start: int
     body: int
@@ -34,15 +37,29 @@ class Section:
 def find_sections(text: str, markup: str) -> Iterator[Section]:
     """Yield the sections of a text in order, long ones in parts; without Markdown there is one.
 
-    Sections that hold nothing but their heading are left out, since their words stand in the
-    heading path of the sections below them; a text of headings only is one section.
+    Headings without text of their own belong to the section below them, at the end of a text to the
+    one above; a text of headings only is one section.
     """
-    sections = _markdown_sections(text) if markup == "markdown" else []
-    sections = [section for section in sections if text[section.body : section.end].strip()]
+    sections = _join_bare(_markdown_sections(text), text) if markup == "markdown" else []
     if not sections and text.strip():
         sections = [Section(0, 0, len(text), (), ())]
     for section in sections:
         yield from _cut_long(text, section)
+
+
+def _join_bare(sections: Iterable[Section], text: str) -> list[Section]:
+    """Return the sections that have text, each with the bare headings before it."""
+    joined: list[Section] = []
+    start: int | None = None
+    for section in sections:
+        if not text[section.body : section.end].strip():
+            start = section.start if start is None else start
+            continue
+        joined.append(section if start is None else replace(section, start=start))
+        start = None
+    if joined and start is not None:
+        joined[-1] = replace(joined[-1], end=len(text), blocks=(*joined[-1].blocks, start))
+    return joined
 
 
 def _cut_long(text: str, section: Section) -> Iterator[Section]:

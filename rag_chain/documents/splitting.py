@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 # Part of every collection's fingerprint: raise it when the same text would be cut in another way.
-SPLITTER_VERSION = "sections-1"
+SPLITTER_VERSION = "sections-2"
 
 # Milvus holds 65,535 bytes in a VARCHAR, and a character takes at most four of them.
 MAX_CHARACTERS = 16_000

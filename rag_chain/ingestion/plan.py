@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rag_chain.errors import DocumentError, NoDocumentsError
@@ -24,6 +24,20 @@ class Work:
     file: File
     source: str
     version: str
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self.file.size
+
+    @property
+    def needs_process(self) -> bool:
+        """Whether a parser works on it that may hang, crash or fill the memory."""
+        return self.file.needs_process
+
+    def portable(self) -> Work:
+        """Return it as something that can be sent to another process."""
+        return replace(self, file=self.file.portable())
 
 
 @dataclass

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rag_chain.errors import DocumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
     from langchain_core.documents import Document
 
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Steps:
-    """How a file becomes a document, a document chunks, and a chunk the text that is embedded."""
+    """How a file becomes a document, and a document chunks."""
 
     load: Callable[[Any], Document]
     split: Callable[[Document], Iterable[Document]]
-    text_of: Callable[[Document], str]
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,18 @@ class Reading:
 
     chunks: list[Document] = field(default_factory=list)
     reason: str = ""
+
+
+class Read(Protocol):
+    """Reads documents, here or in processes of their own, some of them ahead."""
+
+    def __call__(self, works: Iterable[Work], /) -> Generator[Reading, None, None]:
+        """Yield what reading each document gives, in order."""
+
+
+def refuse_reading(reason: str) -> Reading:
+    """Return what stands for a document that can't be read."""
+    return Reading(reason=reason)
 
 
 def read_document(work: Work, steps: Steps) -> Reading:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rag_chain.errors import ModelError
 from rag_chain.ingestion.plan import report_plan
-from rag_chain.ingestion.readers import Readers
 from rag_chain.ingestion.reuse import find_vectors
 from rag_chain.ingestion.writing import Writer
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from rag_chain.ingestion.plan import Plan
-    from rag_chain.ingestion.reading import Steps
+    from rag_chain.ingestion.reading import Read
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.ingestion.reuse import ReadDocument
     from rag_chain.ingestion.writing import Target
@@ -40,28 +39,28 @@ class Progress:
 
 def run_plan(
     plan: Plan,
-    steps: Steps,
     *,
+    read: Read,
+    text_of: Callable[[Document], str],
     embeddings: EmbeddingModel,
     target: Target,
-    readers: Readers | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> IngestReport:
     """Ingest the plan's documents and remove what it says; return what was done.
 
     Documents that can't be loaded, hold no text, or a text that the model refuses, are refused and
     the run goes on. What was embedded before a failure is written, and a repeated run does not
-    embed it again. ``readers`` are processes that load and split.
+    embed it again.
     """
     report = report_plan(plan)
     before = replace(embeddings.usage)
     writer = Writer(target, report, {work.source for work in plan.changed})
-    readings = (readers or Readers(steps)).read(plan.work)
-    documents = find_vectors(plan.work, readings, steps.text_of, target.held, report.refused)
+    readings = read(plan.work)
+    documents = find_vectors(plan.work, readings, text_of, target.held, report.refused)
     complete = False
     on_progress(Progress(0, len(plan.work), 0, 0))
     try:
-        for batch, embedded in _embed(documents, writer, steps.text_of, embeddings):
+        for batch, embedded in _embed(documents, writer, text_of, embeddings):
             _take(batch, embedded, writer, report)
             on_progress(Progress(writer.documents, len(plan.work), report.chunks_embedded, embeddings.usage.tokens))
         writer.finish()

@@ -30,8 +30,12 @@ class File(Protocol):
     def read(self) -> bytes:
         """Return its bytes."""
 
-    def in_memory(self) -> File:
-        """Return it with its bytes already read, so that it can be handed to another process."""
+    @property
+    def needs_process(self) -> bool:
+        """Whether a parser works on it that may hang, crash or fill the memory."""
+
+    def portable(self) -> File:
+        """Return it as something that can be sent to another process."""
 
 
 class Outcome(Protocol):

@@ -99,10 +99,11 @@ def build_pdf(pages: Sequence[str], title: str = "", encrypt: bool = False) -> b
     key = f"<{'00' * 32}>"
     # A handler with this key opens with no password that anyone could guess.
     lock = f"/Encrypt << /Filter /Standard /V 1 /R 2 /O {key} /U {key} /P -4 >> /ID [<00> <00>]" if encrypt else ""
-    return _number_objects(objects, f"/Root 1 0 R /Info 4 0 R {lock}")
+    return number_objects(objects, f"/Root 1 0 R /Info 4 0 R {lock}")
 
 
-def _number_objects(objects: Sequence[bytes], trailer: str) -> bytes:
+def number_objects(objects: Sequence[bytes], trailer: str) -> bytes:
+    """Return a PDF of these objects."""
     data, offsets = b"%PDF-1.4\n", []
     for number, body in enumerate(objects, start=1):
         offsets.append(len(data))

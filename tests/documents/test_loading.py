@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 import json
-import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +18,15 @@ from langchain_core.documents.base import Blob
 from rag_chain.documents.finding import FoundFile
 from rag_chain.documents.loading import SUPPORTED_SUFFIXES, load_file
 from rag_chain.documents.loading.decoding import clean_text, decode
+from rag_chain.documents.loading.pdf import _mend_letters
 from rag_chain.documents.loading.table import find_loader
 from rag_chain.errors import DocumentError
 from tests.documents.samples import build_docx, build_notebook, build_pdf, build_zip, paragraph
 
-TEXT_SUFFIXES = sorted(SUPPORTED_SUFFIXES - {".pdf", ".docx"})
+TEXT_SUFFIXES = sorted(set(".md .txt .rst .log .srt .html .csv .tsv .eml .mht".split()))
+
+
+CONTAINER_SUFFIXES = set(".pdf .docx .pptx .xlsx .xls .ods .odt .odp .rtf .epub .xml .json .jsonl .ipynb".split())
 
 
 def load(name: str, content: bytes | str) -> Document:
@@ -57,7 +61,7 @@ class TestAllLoaders:
         """Importing the package costs neither the parsers nor LangChain."""
         code = (
             "import sys, rag_chain.documents.loading, rag_chain.documents.finding; "
-            "names = ('bs4', 'mammoth', 'pypdf', 'yaml', 'langchain_community', 'httpx'); "
+            "names = ('bs4', 'mammoth', 'pypdfium2', 'pptx', 'yaml', 'langchain_community', 'httpx'); "
             "print([name for name in names if name in sys.modules])"
         )
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -89,9 +93,13 @@ class TestAllLoaders:
 
     @pytest.mark.parametrize("suffix", TEXT_SUFFIXES)
     def test_an_empty_file_has_empty_text(self, suffix: str) -> None:
-        """Nothing in, nothing out; a notebook is never empty."""
-        if suffix != ".ipynb":
-            assert text_of(f"x{suffix}", b"") == ""
+        """Nothing in, nothing out."""
+        assert text_of(f"x{suffix}", b"") == ""
+
+    @pytest.mark.parametrize("suffix", sorted(CONTAINER_SUFFIXES))
+    def test_an_empty_file_of_another_format_is_refused(self, suffix: str) -> None:
+        """The reason says what it should be."""
+        assert re.match(r"not (a )?(readable|notebook)|it has no text field", reason_of(f"x{suffix}", b""))
 
     @pytest.mark.parametrize("suffix", sorted(SUPPORTED_SUFFIXES))
     @given(data=st.binary(max_size=300))
@@ -416,12 +424,27 @@ class TestPdf:
         """Whatever is wrong, it is one line."""
         assert reason_of("x.pdf", data).startswith("not a readable PDF")
 
-    def test_remarks_of_the_parser_stay_off_the_terminal(self, caplog: pytest.LogCaptureFixture) -> None:
-        """A damaged file that can be read is read without a word on stderr."""
-        logging.getLogger("pypdf").setLevel(logging.NOTSET)
+    def test_a_damaged_file_that_can_be_read_is_read(self, capfd: pytest.CaptureFixture[str]) -> None:
+        """Without a word on stderr."""
         damaged = build_pdf(["text"]).replace(b"startxref\n", b"startxref\n9")
         assert text_of("x.pdf", damaged) == "text"
-        assert not caplog.records
+        assert capfd.readouterr() == ("", "")
+
+    def test_a_page_that_cannot_be_read_is_left_empty(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The log says which; the other pages are there."""
+        damaged = build_pdf(["One", "Two"]).replace(b"7 0 R] /Count 2", b"1 0 R] /Count 2")
+        assert text_of("x.pdf", damaged) == "One\f"
+        assert "page 2 of x.pdf can't be read" in caplog.text
+
+    def test_letters_that_were_read_by_the_wrong_table_are_mended(self) -> None:
+        """UTF-8 where UTF-16 belongs looks Korean; true Korean stays."""
+        russian = "Подп. и дата, справ. №, лист"
+        misread = "".join(
+            letter.encode().decode("utf-16-be") if len(letter.encode()) == 2 else letter for letter in russian
+        )
+        assert _mend_letters(misread) == russian
+        korean = "아비, 살아가고 있다 히트 자축 구라치다 걸리면"
+        assert _mend_letters(korean) == korean
 
     @given(position=st.integers(0, 2_000), byte=st.integers(0, 255))
     @settings(max_examples=100, deadline=None)

@@ -4,33 +4,32 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
+from langchain_core.documents import Document
 
-from rag_chain.documents.finding import FoundFile, find_files
-from rag_chain.documents.loading import SUPPORTED_SUFFIXES, load_file
+from rag_chain.documents import _load as load_found  # what load_documents() does with each file
+from rag_chain.documents import split_documents
+from rag_chain.documents.finding import FoundFile, Limits, find_files
+from rag_chain.documents.loading.file_loader import LoadOptions
 from rag_chain.errors import DocumentError
+from rag_chain.settings import Settings
+from rag_chain.workers import Bounds, Workers
 
 FOLDER = Path(__file__).parents[3] / "shared" / "data" / "messy"
-SUFFIXES = SUPPORTED_SUFFIXES | {".zip"}
 SECONDS = 30
-NOT_YET = {
-    "pdf/imagemagick-images.pdf": "a word is drawn under its images, so the text is not empty",
-    "pdf/issue16538.pdf": "pypdf does not know the font's encoding",
-    "pdf/issue13147.pdf": "pypdf does not know the font's encoding",
-    "pdf/issue20232.pdf": "pypdf takes the font's UTF-8 for Latin letters",
-    "pdf/noembed-eucjp.pdf": "pypdf has no table for EUC-JP fonts",
-    "pdf/vertical.pdf": "pypdf does not know the font's encoding",
-    "pdf/Pages-tree-refs.pdf": "pypdf refuses a loop in the page tree",
-    "html/big-preamble.html": "the phrase stands in the title only, and the page has a heading",
-}
+NOT_YET: dict[str, str] = {}
+
+Readers = Workers[FoundFile, Document | str]
 
 
 @dataclass(frozen=True)
 class Row:
     file: str
     expect: str
+    password: str | None
     must_find: tuple[str, ...]
 
 
@@ -38,8 +37,8 @@ def read_manifest() -> Iterator[Row]:
     manifest = FOLDER / "MANIFEST.tsv"
     for line in manifest.read_text("utf-8").splitlines()[1:] if manifest.exists() else ():
         file, _, _, _, _, expect, _, must_find, *_ = line.split("\t")
-        if Path(file).suffix in SUFFIXES:
-            yield Row(file, expect.partition(":")[0], tuple(filter(None, must_find.split(" || "))))
+        kind, colon, password = expect.partition(":")
+        yield Row(file, kind, password if colon else None, tuple(filter(None, must_find.split(" || "))))
 
 
 def fold(text: str) -> str:
@@ -48,38 +47,79 @@ def fold(text: str) -> str:
     return "".join(letter for letter in letters if not letter.isspace() and unicodedata.category(letter) != "Cf")
 
 
-def load(path: Path) -> tuple[str, str]:
-    """Return the text of a document or archive, and why something in it was refused."""
-    texts, reasons = [], []
+@pytest.fixture(scope="module")
+def readers() -> Iterator[Readers]:
+    with Readers(partial(load_found, options=LoadOptions()), str, bounds=Bounds(SECONDS)) as readers:
+        yield readers
+
+
+def load(path: Path, readers: Readers) -> tuple[list[Document], str]:
+    """Return the documents in a file or archive, and why something in it was refused."""
+    reasons = []
+    files = []
     try:
-        for finding in find_files(path, max_file_bytes=10**8, max_archive_bytes=2 * 10**9):
+        for finding in find_files(path, limits=Limits(10**8, 2 * 10**9)):
             if isinstance(finding, FoundFile):
-                texts.append(load_file(finding).page_content)
+                files.append(finding)
             else:
                 reasons.append(finding.reason)
     except DocumentError as error:
         reasons.append(str(error))
-    return "\n".join(texts), "\n".join(reasons)
+    loaded = list(readers.map(files))
+    reasons += [reason for reason in loaded if isinstance(reason, str)]
+    return [document for document in loaded if isinstance(document, Document)], "\n".join(reasons)
 
 
-def meets(row: Row, text: str, reason: str) -> bool:
-    if row.expect == "text":
-        return not reason and bool(text.strip()) and all(fold(part) in fold(text) for part in row.must_find)
-    if row.expect == "empty":
-        return not reason and not text.strip()
+def holds(row: Row, documents: list[Document]) -> bool:
+    text = fold("\n".join(document.page_content for document in documents))
+    return all(fold(part) in text for part in row.must_find) and bool(text) is (row.expect not in NO_TEXT)
+
+
+NO_TEXT = {"empty", "password-empty"}
+
+
+def meets(row: Row, documents: list[Document], reason: str) -> bool:
+    if row.expect in {"text", "empty"}:
+        return not reason and holds(row, documents)
+    if row.expect.startswith("password"):
+        return reason.startswith("encrypted: ")
     return bool(reason) or row.expect == "text-or-refuse"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no {FOLDER.name} folder of real documents beside the repository")
-@pytest.mark.parametrize("row", [pytest.param(row, id=row.file) for row in [*read_manifest()] or [Row("none", "", ())]])
-def test_real_documents_are_read_or_refused_as_they_should(row: Row, request: pytest.FixtureRequest) -> None:
-    """The text holds what a person sees in the document, or a reason says in time why there is none."""
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=row.file) for row in [*read_manifest()] or [Row("none", "", None, ())]]
+)
+def test_real_documents_are_read_or_refused_as_they_should(
+    row: Row, readers: Readers, request: pytest.FixtureRequest
+) -> None:
+    """The text holds what a person sees in the document, or a reason says in time why there is none.
+
+    Every chunk of it is a slice of the text, and nothing but white space lies between them.
+    """
     if not (FOLDER / row.file).exists():
         pytest.skip("listed, but not in the folder")
     if row.file in NOT_YET:
         request.applymarker(pytest.mark.xfail(reason=NOT_YET[row.file], strict=True))
     started = time.monotonic()
-    text, reason = load(FOLDER / row.file)
+    documents, reason = load(FOLDER / row.file, readers)
     assert time.monotonic() - started < SECONDS
-    assert meets(row, text, reason), reason or text[:500]
+    assert meets(row, documents, reason), reason or [document.page_content[:500] for document in documents]
+    if row.password is not None:
+        with Readers(partial(load_found, options=LoadOptions(row.password)), str, count=0) as unlocked:
+            documents, reason = load(FOLDER / row.file, unlocked)
+        assert not reason
+        assert holds(row, documents)
+    for document in documents:
+        check_chunks(document)
+
+
+def check_chunks(document: Document) -> None:
+    text, covered = document.page_content, 0
+    for chunk in split_documents([document], Settings(provider="local", chunk_overlap=0)):
+        start, end = chunk.metadata["start"], chunk.metadata["end"]
+        assert text[start:end] == chunk.page_content
+        assert not text[covered:start].strip()
+        covered = end
+    assert not text[covered:].strip()

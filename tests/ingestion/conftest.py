@@ -11,7 +11,7 @@ from rag_chain.documents.loading import load_file
 from rag_chain.documents.splitting import text_to_embed
 from rag_chain.ingestion.plan import Plan, make_plan
 from rag_chain.ingestion.preview import preview_plan
-from rag_chain.ingestion.reading import Steps
+from rag_chain.ingestion.reading import Reading, Steps, read_document
 from rag_chain.ingestion.run import Progress, run_plan
 from rag_chain.pipeline import make_fingerprint
 from rag_chain.settings import Settings
@@ -21,11 +21,12 @@ from rag_chain.store.writing import CollectionWriter
 from tests.fake_embeddings import FakeEmbeddings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
     from langchain_core.documents import Document
 
+    from rag_chain.ingestion.plan import Work
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.store.collection import StoredDocument
 
@@ -52,7 +53,8 @@ class Library:
         """Do what a plan says."""
         return run_plan(
             plan,
-            Steps(load_file, self._split, text_to_embed),
+            read=self._read,
+            text_of=text_to_embed,
             embeddings=self.embeddings,
             target=CollectionWriter(self.store, self._fingerprint, rebuild=rebuild),
             on_progress=self.progress.append,
@@ -66,7 +68,8 @@ class Library:
         """Count what a plan would do."""
         return preview_plan(
             plan,
-            Steps(load_file, self._split, text_to_embed),
+            read=self._read,
+            text_of=text_to_embed,
             held=CollectionWriter(self.store, self._fingerprint, rebuild=rebuild).held,
             count_tokens=self._count,
             batch_size=self.embeddings.batch_size,
@@ -85,6 +88,10 @@ class Library:
     def texts(self) -> str:
         """Return all that can be found."""
         return "\n".join(row["text"] for row in self.rows())
+
+    def _read(self, works: Iterable[Work]) -> Generator[Reading, None, None]:
+        steps = Steps(load_file, self._split)
+        yield from (read_document(work, steps) for work in works)
 
     @property
     def _fingerprint(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def test_an_inserted_section_moves_the_others_for_free(library: Library, guide: 
     """Positions and offsets change, texts do not."""
     library.ingest(guide)
     page = guide / "page.md"
-    page.write_text(page.read_text("utf-8").replace("## Part 0", "## New\n\nNew words.\n\n## Part 0"), "utf-8")
+    page.write_text(page.read_text("utf-8").replace("## Part 1", "## New\n\nNew words.\n\n## Part 1"), "utf-8")
     report = library.ingest(guide)
     assert (report.chunks_embedded, report.chunks_reused) == (1, 10)
 

@@ -1,6 +1,6 @@
-"""Find documents: files, folders, glob patterns, zip archives and addresses of zip archives."""
+"""Find documents: files, folders, glob patterns, archives and web addresses."""
 
 from rag_chain.documents.finding.find import find_files
-from rag_chain.documents.finding.found import FoundFile, Refusal, Skipped
+from rag_chain.documents.finding.found import FoundFile, Limits, Refusal, Skipped
 
-__all__ = ["FoundFile", "Refusal", "Skipped", "find_files"]
+__all__ = ["FoundFile", "Limits", "Refusal", "Skipped", "find_files"]

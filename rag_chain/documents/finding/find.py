@@ -8,9 +8,9 @@ from os import stat_result
 from pathlib import Path
 from stat import S_ISREG
 
-from rag_chain.documents.finding.archives import Archive, find_in_archive
+from rag_chain.documents.finding.archives import ARCHIVE_ENDINGS, find_in_archive, is_archive
 from rag_chain.documents.finding.folders import Walked, printable, walk_folder
-from rag_chain.documents.finding.found import Finding, FoundFile, Limits, Refusal, Skipped, read_path, why
+from rag_chain.documents.finding.found import Finding, FoundFile, Limits, Refusal, Skipped, leave_out, read_path, why
 from rag_chain.documents.finding.patterns import build_matcher, deepest, has_wildcard, split_pattern
 from rag_chain.documents.loading.table import SUPPORTED_SUFFIXES
 from rag_chain.errors import DocumentError
@@ -42,8 +42,7 @@ def find_files(
     paths: str | Path | Iterable[str | Path],
     *,
     globs: Sequence[str] = (),
-    max_file_bytes: int,
-    max_archive_bytes: int,
+    limits: Limits,
 ) -> Iterator[Finding]:
     """Yield every file at the given places once, and what was refused or skipped on the way.
 
@@ -54,7 +53,7 @@ def find_files(
     """
     named = [paths] if isinstance(paths, str | Path) else list(paths)
     places = [_resolve_place(path) for path in named]
-    search = _Search(globs, Limits(max_file_bytes, max_archive_bytes), alone=len(places) == 1)
+    search = _Search(globs, limits, alone=len(places) == 1)
     return _without_repeats(finding for place in places for finding in _find_at(place, search))
 
 
@@ -62,7 +61,7 @@ def _resolve_place(named: str | Path) -> Path | _Address | _Pattern:
     text = str(named)
     if isinstance(named, str) and _ADDRESS.match(named):
         if not named.lower().startswith(("http://", "https://")):
-            raise DocumentError(f"only http and https addresses of zip archives can be read: {named}")
+            raise DocumentError(f"only http and https addresses can be read: {named}")
         return _Address(named)
     # An empty string is a variable that was not set, and not the current folder.
     if text and _stat(Path(text)):
@@ -104,17 +103,16 @@ def _find_at(place: Path | _Address | _Pattern, search: _Search) -> Iterator[Fin
         return _find_by_pattern(place, search)
     if place.is_dir():
         return _find_in_folder(place, search)
-    if place.suffix.lower() == ".zip":
-        return _find_in_zip(place, search)
+    if is_archive(place.name):
+        return _find_in_named_archive(place, search)
     return iter([_take_named(place, search.limits)])
 
 
 def _find_at_address(url: str, search: _Search) -> Iterator[Finding]:
     # Imported here: most searches need no HTTP client, and it is slow to import.
-    from rag_chain.documents.finding.downloads import download_archive
+    from rag_chain.documents.finding.web import find_at_address
 
-    archive = download_archive(url, search.limits.max_archive_bytes)
-    yield from find_in_archive(archive, build_matcher(search.globs), search.limits)
+    yield from find_at_address(url, build_matcher(search.globs), search.limits)
 
 
 def _find_by_pattern(place: _Pattern, search: _Search) -> Iterator[Finding]:
@@ -126,8 +124,8 @@ def _find_by_pattern(place: _Pattern, search: _Search) -> Iterator[Finding]:
             yield item
         elif matches(item.relative) and wanted(item.relative):
             # Who writes *.zip has named archives; who writes ** has not.
-            if place.pattern.lower().endswith(".zip"):
-                yield from _find_in_zip(item.path, search)
+            if is_archive(place.pattern):
+                yield from _find_in_named_archive(item.path, search)
             else:
                 yield _take_walked(item, root, search.limits)
 
@@ -142,34 +140,39 @@ def _find_in_folder(folder: Path, search: _Search) -> Iterator[Finding]:
             yield _take_walked(item, root, search.limits)
 
 
-def _find_in_zip(path: Path, search: _Search) -> Iterator[Finding]:
+def _find_in_named_archive(path: Path, search: _Search) -> Iterator[Finding]:
     real = path.resolve()
     try:
-        archive = Archive(real.open("rb"), real.as_uri(), real.stat().st_mtime)
+        matches = build_matcher(search.globs)
+        found = find_in_archive(real.open("rb"), real.as_uri(), real.stat().st_mtime, matches, search.limits)
     except (DocumentError, OSError) as error:
         reason = str(error) if isinstance(error, DocumentError) else f"can't be read: {why(error)}"
         if search.alone:
             raise DocumentError(f"{reason}: {printable(str(path))}") from error
         yield Refusal(printable(path.name), reason)
         return
-    yield from find_in_archive(archive, build_matcher(search.globs), search.limits)
+    yield from found
 
 
 def _take_named(path: Path, limits: Limits) -> Finding:
     name = printable(path.name)
     if path.suffix.lower() not in SUPPORTED_SUFFIXES:
-        known = " ".join(sorted(SUPPORTED_SUFFIXES))
-        return Refusal(name, f"no loader for {path.suffix or 'suffixless'} files; there is one for {known} .zip")
+        known = " ".join([*sorted(SUPPORTED_SUFFIXES), *ARCHIVE_ENDINGS])
+        return Refusal(
+            name,
+            f"no loader for {path.suffix or 'suffixless'} files; there is one for {known}",
+        )
     return _take(path, name, path.resolve().as_uri(), limits)
 
 
 def _take_walked(item: Walked, root: str, limits: Limits) -> Finding:
     suffix = item.path.suffix.lower()
-    if suffix == ".zip":
+    if is_archive(item.path.name):
         return Skipped(item.relative, "an archive inside a folder is not opened; name it to read it")
     if suffix not in SUPPORTED_SUFFIXES:
         return Skipped(item.relative, f"no loader for {suffix or 'suffixless'} files")
-    return _take(item.path, item.relative, root, limits)
+    found = _take(item.path, item.relative, root, limits)
+    return (leave_out(found) if isinstance(found, FoundFile) else None) or found
 
 
 def _take(path: Path, source: str, root: str, limits: Limits) -> Finding:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections import Counter
+from collections.abc import Iterable
 from itertools import islice
 
 from rag_chain.documents.loading.decoding import decode
@@ -24,18 +25,30 @@ class CsvLoader(FileLoader):
         text = decode(data)
         # The limit is one for the whole process; another library may have set a higher one.
         csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL_CHARACTERS))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_find_delimiter(text))
         try:
-            rows = [row for row in _read_rows(text, _find_delimiter(text)) if any(map(str.strip, row))]
+            return Extract(describe_rows(reader))
         except csv.Error as error:
             raise DocumentError(f"not a readable table: {one_line(error)}") from error
-        if len(rows) < 2:
-            return Extract("\n".join(cell.strip() for row in rows for cell in row if cell.strip()))
-        header = [name.strip() for name in rows[0]]
-        return Extract("\n\n".join(_describe_row(header, row) for row in rows[1:]))
 
 
-def _read_rows(text: str, delimiter: str) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+def describe_rows(rows: Iterable[list[str]]) -> str:
+    """Return a paragraph of ``column: value`` for each row below the header; empty rows and cells are left out.
+
+    Rows of one cell before the header are titles. A single row is its cells.
+    """
+    filled = (row for row in rows if any(map(str.strip, row)))
+    titles: list[str] = []
+    header: list[str] = []
+    for row in filled:
+        header = [name.strip() for name in row]
+        if sum(map(bool, header)) > 1:
+            break
+        titles += filter(None, header)
+    paragraphs = [_describe_row(header, row) for row in filled]
+    if not paragraphs:
+        return "\n".join([*titles, *filter(None, header)] if header and sum(map(bool, header)) > 1 else titles)
+    return "\n\n".join([*titles, *paragraphs])
 
 
 def _find_delimiter(text: str) -> str:

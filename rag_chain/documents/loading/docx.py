@@ -10,7 +10,8 @@ from zipfile import BadZipFile
 
 import mammoth
 
-from rag_chain.documents.loading.docx_container import add_passed_over, check_container
+from rag_chain.documents.loading.containers import check_container
+from rag_chain.documents.loading.docx_container import add_passed_over, find_title
 from rag_chain.documents.loading.file_loader import Extract, FileLoader, one_line
 from rag_chain.documents.loading.html_page import convert_html
 from rag_chain.errors import DocumentError
@@ -43,8 +44,9 @@ class DocxLoader(FileLoader):
 
     def extract(self, data: bytes) -> Extract:
         """Turn the document into HTML and that into Markdown."""
+        check_container(data, "Word document")
         try:
-            title = check_container(data)
+            title = find_title(data)
             html = _convert(add_passed_over(data))
         except _BROKEN_DOCX as error:
             raise DocumentError(f"not a readable Word document: {one_line(error) or type(error).__name__}") from error

@@ -1,15 +1,10 @@
-"""Look into the container of a Word document: its size, its title, and text that mammoth passes over."""
+"""Look into the container of a Word document: its title, and text that mammoth passes over."""
 
 import io
 import re
 from html import escape, unescape
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from rag_chain.errors import DocumentError
-
-_MAX_EXPANDED_BYTES = 200_000_000
-# XML grows about twenty times when it becomes objects.
-_MAX_XML_BYTES = 50_000_000
 _PROPERTIES = "docProps/core.xml"
 _MAIN_PART = "word/document.xml"
 _CHART = re.compile(r"word/charts/chart\d*\.xml")
@@ -23,14 +18,9 @@ _CHART_TEXT = re.compile(r"<c:strCache>(.{0,50000}?)</c:strCache>|<a:t>([^<]+)</
 _CHART_VALUE = re.compile(r"<c:v>([^<]+)</c:v>")
 
 
-def check_container(data: bytes) -> str | None:
-    """Return the title in the properties; refuse a container that expands without measure."""
+def find_title(data: bytes) -> str | None:
+    """Return the title in the properties."""
     with ZipFile(io.BytesIO(data)) as container:
-        entries = container.infolist()
-        expanded = sum(entry.file_size for entry in entries)
-        xml = sum(entry.file_size for entry in entries if entry.filename.endswith((".xml", ".rels")))
-        if expanded > _MAX_EXPANDED_BYTES or xml > _MAX_XML_BYTES:
-            raise DocumentError(f"expands to {expanded:,} bytes, too many for a Word document")
         if _PROPERTIES not in container.namelist():
             return None
         found = _TITLE.search(container.read(_PROPERTIES).decode("utf-8", "replace"))

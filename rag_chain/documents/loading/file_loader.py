@@ -25,6 +25,23 @@ class Extract:
     pages: list[int] | None = None
 
 
+@dataclass(frozen=True)
+class LoadOptions:
+    """What a person may set for all loaders: the password of encrypted documents, and the most pages."""
+
+    password: str | None = None
+    max_pages: int = 5_000
+
+    def ask_for_password(self) -> str:
+        """Return why an encrypted document is refused."""
+        if self.password is None:
+            return "encrypted: set RAG_DOCUMENT_PASSWORD to its password, or save it without one"
+        return "encrypted: RAG_DOCUMENT_PASSWORD is not its password"
+
+
+DEFAULTS = LoadOptions()
+
+
 class FileLoader(BaseLoader):
     """A LangChain loader of one file, given as a path or as a ``Blob``.
 
@@ -32,16 +49,21 @@ class FileLoader(BaseLoader):
     ``language`` and ``pages`` where they are known.
     """
 
-    def __init__(self, file: str | Path | Blob) -> None:
+    def __init__(self, file: str | Path | Blob, options: LoadOptions = DEFAULTS) -> None:
         self._blob = file if isinstance(file, Blob) else Blob.from_path(file)
+        self.options = options
+
+    @property
+    def name(self) -> str:
+        """The path of the file, for messages."""
+        return str(self._blob.source or "")
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield the one document; :class:`DocumentError` says in one line why it can't be read."""
         extract = self.extract(self._read())
-        source = str(self._blob.source or "")
         metadata: dict[str, Any] = {
-            "source": source,
-            "title": one_line(extract.title or "") or PurePath(source).stem,
+            "source": self.name,
+            "title": one_line(extract.title or "") or PurePath(self.name).stem,
             "markup": extract.markup,
         }
         if extract.language:

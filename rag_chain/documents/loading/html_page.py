@@ -24,6 +24,8 @@ _MEANT = {
     "utf-16": "utf-8",
     "unicode": "utf-8",
 }
+_BETWEEN_TITLES = re.compile(r"\s[|·•»:–—-]+\s|:\s")
+_WORDS_OF_A_SUBJECT = 3
 _INVISIBLE = ("script", "style", "noscript", "template", "svg", "iframe")
 _AROUND = ("nav", "header", "footer", "aside", "form")
 _CONTENT = ("main", "article")
@@ -34,7 +36,7 @@ class HtmlLoader(FileLoader):
 
     def extract(self, data: bytes) -> Extract:
         """Decode the bytes as the page declares it, and turn its content into Markdown."""
-        return convert_html(_decode_page(data))
+        return convert_html(decode_page(data))
 
 
 def convert_html(html: str) -> Extract:
@@ -48,6 +50,7 @@ def convert_html(html: str) -> Extract:
     content = _find_content(page)
     heading, text = content.find("h1"), to_markdown(content)
     if isinstance(heading, Tag):
+        text = _keep_title(title, text)
         title = one_line(heading.get_text(" ")) or title
     elif text and title:
         # A page without a heading has its subject in the title only.
@@ -55,7 +58,14 @@ def convert_html(html: str) -> Extract:
     return Extract(text, title or None, "markdown", language)
 
 
-def _decode_page(data: bytes) -> str:
+def _keep_title(title: str, text: str) -> str:
+    """Put the title before the text where its longest part, without the site's name, says more than the page."""
+    subject = max(_BETWEEN_TITLES.split(title), key=len)
+    known = len(subject.split()) < _WORDS_OF_A_SUBJECT or subject.casefold() in text.casefold()
+    return text if known else f"{title}\n\n{text}"
+
+
+def decode_page(data: bytes) -> str:
     r"""Decode by byte order mark, else as declared anywhere in the page, else by guess."""
     declared = _CHARSET.search(data)
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")) or declared is None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from importlib import import_module
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from rag_chain.errors import DocumentError
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from rag_chain.documents.finding.found import FoundFile
-    from rag_chain.documents.loading.file_loader import FileLoader
+    from rag_chain.documents.loading.file_loader import FileLoader, LoadOptions
 
 # Names and not classes: a loader's libraries are imported when its first file turns up.
 _LOADERS = {
@@ -24,15 +24,49 @@ _LOADERS = {
     ".text": "plain_text.TextLoader",
     ".rst": "plain_text.TextLoader",
     ".log": "plain_text.TextLoader",
+    ".adoc": "plain_text.TextLoader",
+    ".org": "plain_text.TextLoader",
+    ".tex": "plain_text.TextLoader",
+    ".srt": "plain_text.TextLoader",
+    ".vtt": "plain_text.TextLoader",
     ".html": "html_page.HtmlLoader",
     ".htm": "html_page.HtmlLoader",
     ".xhtml": "html_page.HtmlLoader",
     ".docx": "docx.DocxLoader",
+    ".docm": "docx.DocxLoader",
+    ".pptx": "slides.PptxLoader",
+    ".pptm": "slides.PptxLoader",
+    ".xlsx": "spreadsheet.SpreadsheetLoader",
+    ".xlsm": "spreadsheet.SpreadsheetLoader",
+    ".xlsb": "spreadsheet.SpreadsheetLoader",
+    ".xls": "spreadsheet.SpreadsheetLoader",
+    ".ods": "spreadsheet.SpreadsheetLoader",
+    ".odt": "open_document.OpenDocumentLoader",
+    ".odp": "open_document.OpenDocumentLoader",
+    ".rtf": "rich_text.RtfLoader",
+    ".epub": "epub.EpubLoader",
+    ".eml": "mail.MailLoader",
+    ".mht": "mail.ArchivedPageLoader",
+    ".mhtml": "mail.ArchivedPageLoader",
     ".pdf": "pdf.PdfLoader",
     ".csv": "csv_table.CsvLoader",
     ".tsv": "csv_table.CsvLoader",
     ".ipynb": "notebook.NotebookLoader",
+    ".json": "json_text.JsonLoader",
+    ".jsonl": "json_text.JsonLoader",
+    ".ndjson": "json_text.JsonLoader",
+    ".xml": "xml_text.XmlLoader",
 }
+# Loaders that take what they are given as it is: nothing in a file makes them slow or large. Of more bytes than
+# these, and of all other formats, the file is read in a process that may be killed.
+_BYTES_HERE = dict.fromkeys(("markdown", "plain_text"), 1 << 40)
+_BYTES_HERE |= dict.fromkeys(("csv_table", "notebook", "json_text"), 1_000_000)
+# However it is nested, so little HTML is read in a second.
+_BYTES_HERE |= dict.fromkeys(("html_page", "mail", "xml_text"), 100_000)
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+# What a record's text is called in JSON; the first of these that it has.
+TEXT_FIELDS = ("text", "content", "page_content", "body", "markdown", "abstract")
+_TEXT_FIELD = re.compile(rb'"(?:%b)"\s{0,99}:\s{0,99}"' % "|".join(TEXT_FIELDS).encode(), re.IGNORECASE)
 SUPPORTED_SUFFIXES = frozenset(_LOADERS)
 
 
@@ -45,7 +79,18 @@ def find_loader(suffix: str) -> type[FileLoader]:
     return loader
 
 
-def load_file(file: FoundFile) -> Document:
+def most_bytes_here(suffix: str) -> int:
+    """Return how large a file of this type may be to be read in the process that was asked; -1 for never."""
+    module = _LOADERS.get(suffix, "").partition(".")[0]
+    return _BYTES_HERE.get(module, -1)
+
+
+def may_hold_text(data: bytes) -> bool:
+    """Return whether there is a text field in a JSON file, as far as that can be told without parsing it."""
+    return _TEXT_FIELD.search(data) is not None
+
+
+def load_file(file: FoundFile, options: LoadOptions | None = None) -> Document:
     """Read a found file into a ``Document``; its metadata says where it came from.
 
     Beside the loader's own keys: ``source``, ``uri``, ``root``, ``modified`` (whole seconds) and
@@ -54,8 +99,10 @@ def load_file(file: FoundFile) -> Document:
     """
     from langchain_core.documents.base import Blob
 
+    from rag_chain.documents.loading.file_loader import DEFAULTS
+
     data = file.read()
-    loader = find_loader(PurePosixPath(file.source).suffix)(Blob(data=data, path=file.source))
+    loader = find_loader(file.kind)(Blob(data=data, path=file.source), options or DEFAULTS)
     document = loader.load()[0]
     document.metadata |= {
         "source": file.source,
