@@ -6,6 +6,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from rag_chain.ingestion.plan import report_plan
+from rag_chain.ingestion.repeats import Repeats
 from rag_chain.ingestion.reuse import find_vectors
 
 if TYPE_CHECKING:
@@ -34,10 +35,12 @@ def preview_plan(
     kept = sum(stored.chunks for stored in plan.held.values()) - report.chunks_deleted
     changed = {work.source for work in plan.changed}
     readings = read(plan.work)
+    repeats = Repeats(plan.work, text_of)
     for document in find_vectors(plan.work, readings, text_of, held, report.refused):
         work = document.work
         (report.changed if work.source in changed else report.added).append(work.source)
-        new = [text_of(c) for c, vector in zip(document.chunks, document.vectors, strict=True) if vector is None]
+        unknown = [c for c, vector in zip(document.chunks, document.vectors, strict=True) if vector is None]
+        new = [text_of(chunk) for chunk in unknown if repeats.is_new(chunk)]
         report.chunks_embedded += len(new)
         report.chunks_reused += len(document.chunks) - len(new)
         report.tokens += count_tokens(new)

@@ -58,5 +58,7 @@ def _read(work: Work, steps: Steps) -> list[Document]:
     document.metadata["source"] = work.source
     chunks = list(steps.split(document))
     if not chunks:
-        raise DocumentError("there is no text in it")
+        pages = len(document.metadata.get("pages", ()))
+        images = f": its pages, {pages} of them, are images; have their text recognized first" if pages else ""
+        raise DocumentError(f"there is no text in it{images}")
     return chunks

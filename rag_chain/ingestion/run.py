@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rag_chain.errors import ModelError
 from rag_chain.ingestion.plan import report_plan
+from rag_chain.ingestion.repeats import Repeats
 from rag_chain.ingestion.reuse import find_vectors
 from rag_chain.ingestion.writing import Writer
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.ingestion.reuse import ReadDocument
     from rag_chain.ingestion.writing import Target
-    from rag_chain.models.embedding import Embedded, EmbeddingModel
+    from rag_chain.models.embedding import Embedded, EmbeddingModel, Vectors
 
 # Rather too many than too few: English has about four bytes to a token.
 BYTES_PER_TOKEN = 3
@@ -57,11 +58,16 @@ def run_plan(
     writer = Writer(target, report, {work.source for work in plan.changed})
     readings = read(plan.work)
     documents = find_vectors(plan.work, readings, text_of, target.held, report.refused)
+    repeats = Repeats(plan.work, text_of)
     complete = False
     on_progress(Progress(0, len(plan.work), 0, 0))
     try:
-        for batch, embedded in _embed(documents, writer, text_of, embeddings):
-            _take(batch, embedded, writer, report)
+        chunks = _find_new(documents, writer, repeats, report)
+        for batch, embedded in _embed(chunks, text_of, embeddings):
+            for chunk, vector, reason in _pair(batch, embedded):
+                _take(chunk, vector, reason, writer, report)
+                for copy in repeats.settle(chunk, vector):
+                    _take(copy, vector, reason, writer, report, is_copy=True)
             on_progress(Progress(writer.documents, len(plan.work), report.chunks_embedded, embeddings.usage.tokens))
         writer.finish()
         complete = True
@@ -78,14 +84,25 @@ def run_plan(
     return report
 
 
+def _find_new(
+    documents: Iterator[ReadDocument], writer: Writer, repeats: Repeats, report: IngestReport
+) -> Iterator[Document]:
+    """Yield the chunks whose vectors nobody has."""
+    for document in documents:
+        for chunk in writer.expect(document):
+            if not writer.wants(chunk):
+                continue
+            known = repeats.vector_of(chunk)
+            if known is not None:
+                _take(chunk, known, "", writer, report, is_copy=True)
+            elif repeats.is_new(chunk):
+                yield chunk
+
+
 def _embed(
-    documents: Iterator[ReadDocument],
-    writer: Writer,
-    text_of: Callable[[Document], str],
-    embeddings: EmbeddingModel,
+    chunks: Iterator[Document], text_of: Callable[[Document], str], embeddings: EmbeddingModel
 ) -> Iterator[tuple[list[Document], Embedded]]:
-    """Yield batches of new chunks with their vectors, in order; batches run across documents."""
-    chunks = (chunk for document in documents for chunk in writer.expect(document) if writer.wants(chunk))
+    """Yield batches of chunks with their vectors, in order; batches run across documents."""
     waiting: deque[list[Document]] = deque()
 
     def texts() -> Iterator[list[str]]:
@@ -115,10 +132,17 @@ def group_chunks(
         yield group
 
 
-def _take(batch: list[Document], embedded: Embedded, writer: Writer, report: IngestReport) -> None:
+def _pair(batch: list[Document], embedded: Embedded) -> Iterator[tuple[Document, Vectors | None, str]]:
     for number, (chunk, vector) in enumerate(zip(batch, embedded.vectors, strict=True)):
-        if vector is None:
-            writer.refuse(chunk, str(embedded.refused[number]))
-        else:
-            report.chunks_embedded += 1
-            writer.add(chunk, vector)
+        yield chunk, vector, "" if vector is not None else str(embedded.refused[number])
+
+
+def _take(
+    chunk: Document, vector: Vectors | None, reason: str, writer: Writer, report: IngestReport, *, is_copy: bool = False
+) -> None:
+    if vector is None:
+        writer.refuse(chunk, reason)
+        return
+    report.chunks_reused += is_copy
+    report.chunks_embedded += not is_copy
+    writer.add(chunk, vector)

@@ -25,10 +25,7 @@ ROWS_PER_FLUSH = 8192
 
 @dataclass(frozen=True)
 class _Found:
-    """What a collection held: the sources and versions of complete documents; ``whole`` if no other chunk was there.
-
-    Versions that are written since are added by the thread that writes.
-    """
+    """What a collection held: the sources and versions of complete documents; ``whole`` if no other chunk was there."""
 
     sources: set[str]
     versions: set[str]
@@ -63,7 +60,7 @@ class CollectionWriter:
 
     def write(self, chunks: Sequence[Document], vectors: NDArray[Any], counts: Mapping[str, int]) -> None:
         """Upsert chunks with their vectors."""
-        found = self._look()
+        self._look()
         target = self._target = self._target or self._open(vectors.shape[1])
         target.write(chunks, vectors, counts)
         self._unflushed += len(chunks)
@@ -73,7 +70,6 @@ class CollectionWriter:
         for chunk in chunks:
             if not chunk.metadata["position"]:
                 self._recorded[chunk.metadata["source"]] = chunk.metadata["content_hash"]
-                found.versions.add(chunk.metadata["content_hash"])
 
     def remove(self, versions: Mapping[str, str]) -> int:
         """Delete what these sources hold of other versions than these; return how many chunks."""

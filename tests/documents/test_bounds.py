@@ -15,7 +15,7 @@ import pytest
 from rag_chain.documents import load_documents
 from rag_chain.errors import DocumentError
 from rag_chain.settings import Settings
-from tests.documents.samples import build_overlapping_zip, build_zip, number_objects
+from tests.documents.samples import build_overlapping_zip, build_pdf, build_zip, number_objects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,9 +122,18 @@ def test_overlapping_entries_in_an_inner_archive_are_refused(tmp_path: Path) -> 
     assert "overlap" in refused["bomb.zip"]
 
 
+def test_what_a_file_is_counts_more_than_its_name(tmp_path: Path) -> None:
+    """A PDF and a Rich Text that are named as text are read as what they are."""
+    (tmp_path / "a.txt").write_bytes(build_pdf(["A page"]))
+    (tmp_path / "b.md").write_bytes(rb"{\rtf1 Rich\par}")
+    (tmp_path / "c.txt").write_text("%PDF is a format", "utf-8")
+    assert read(tmp_path) == (["A page", "Rich", "%PDF is a format"], {})
+
+
 def test_json_that_is_no_text_is_left_out(tmp_path: Path) -> None:
     """A folder's settings and menus are no documents; who names such a file is told why it is none."""
-    (tmp_path / "menu.json").write_text('{"label": "Home"}', "utf-8")
-    (tmp_path / "posts.json").write_text('[{"text": "A post."}]', "utf-8")
-    assert read(tmp_path) == (["A post."], {})
-    assert "text field" in read(tmp_path / "menu.json")[1]["menu.json"]
+    (tmp_path / "menu.json").write_text('{"label": "Home", "text": "Go home"}', "utf-8")
+    (tmp_path / "posts.json").write_text('[{"text": "A post of some length, as those of people are."}]', "utf-8")
+    assert read(tmp_path) == (["A post of some length, as those of people are."], {})
+    (tmp_path / "data.json").write_text('{"size": 1}', "utf-8")
+    assert "text field" in read(tmp_path / "data.json")[1]["data.json"]

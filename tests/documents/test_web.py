@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rag_chain import Settings, ingest
+from rag_chain.cli import main
 from rag_chain.documents import load_documents
 from rag_chain.documents.finding import FoundFile, Limits, Refusal, find_files, web_client
 from rag_chain.documents.finding.web_client import is_public
@@ -230,6 +231,19 @@ def test_names_and_redirects_to_private_addresses_are_refused(
     with pytest.raises(DocumentError, match=r"inner\.test is a private address"):
         find(f"http://public.test:{port}/moved", tmp_path, allow_private=False)
     assert [path for path, _ in site.asked] == ["/robots.txt", "/moved"]
+
+
+def test_the_command_takes_an_address(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And refuses a private one unless it is told otherwise."""
+    site.put("/a", HTML)
+    store = ["--provider", "local", "--milvus-uri", str(tmp_path / "test.db"), "--json"]
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAG_WEB_CACHE", str(tmp_path / "cache"))
+        assert main(["ingest", f"http://{site.host}/a", *store]) == 1
+        assert "--allow-private" in capsys.readouterr().err
+        assert main(["ingest", f"http://{site.host}/a", *store, "--allow-private"]) == 0
+        assert main(["search", "bears", *store]) == 0
+    assert f"{site.host}/a" in capsys.readouterr().out
 
 
 def test_what_is_unchanged_is_not_fetched_again(site: Site, tmp_path: Path) -> None:

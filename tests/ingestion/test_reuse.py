@@ -73,6 +73,20 @@ def test_a_copy_embeds_nothing(library: Library, guide: Path) -> None:
     assert (report.added, report.chunks_embedded, library.store.count()) == (["copy.md"], 0, 20)
 
 
+def test_copies_that_come_together_are_embedded_once(library: Library, guide: Path) -> None:
+    """Whether the first has its vectors already or they are on their way; the plan knows it, too."""
+    page = (guide / "page.md").read_bytes()
+    for number in range(8):
+        (guide / f"copy{number}.md").write_bytes(page)
+    library.embeddings.batch_size = 4
+    planned = library.preview(library.plan(guide))
+    report = library.ingest(guide)
+    assert (report.chunks_embedded, report.chunks_reused) == (10, 80)
+    assert (planned.chunks_embedded, planned.chunks_reused) == (10, 80)
+    rows = library.rows()
+    assert len({row["id"] for row in rows}) == len(rows) == 90
+
+
 def test_vectors_are_taken_over_unchanged(library: Library, guide: Path) -> None:
     """A vector that was taken over is the one that the model gave."""
     library.ingest(guide)

@@ -11,6 +11,7 @@ import pytest
 
 from rag_chain.errors import DocumentError, ModelError, NoDocumentsError
 from rag_chain.ingestion.writing import ROWS_PER_WRITE
+from tests.documents.samples import build_pdf
 from tests.ingestion.conftest import Library, long_text
 
 if TYPE_CHECKING:
@@ -168,6 +169,14 @@ def test_a_document_that_is_refused_now_keeps_its_chunks(library: Library, docs:
     report = library.ingest(docs)
     assert sorted(refused.source for refused in report.refused) == ["bears.md", "long.txt", "sub/tides.txt"]
     assert (report.removed, report.changed, library.rows()) == ([], [], before)
+
+
+def test_scans_are_refused_as_such(library: Library, docs: Path) -> None:
+    """A PDF without a text layer says how many pages it has, and what mends it."""
+    (docs / "scan.pdf").write_bytes(build_pdf(["", ""]))
+    (refused,) = library.ingest(docs).refused
+    expected = "there is no text in it: its pages, 2 of them, are images; have their text recognized first"
+    assert (refused.source, refused.reason) == ("scan.pdf", expected)
 
 
 def test_documents_without_text_are_refused(library: Library, docs: Path) -> None:

@@ -15,6 +15,9 @@ from rag_chain.documents.finding.patterns import build_matcher, deepest, has_wil
 from rag_chain.documents.loading.table import SUPPORTED_SUFFIXES
 from rag_chain.errors import DocumentError
 
+_TEXTS = {".md", ".markdown", ".txt", ".text", ".log", ".html", ".htm", ".xml"}
+_STARTS = {b"%PDF-": ".pdf", b"{\\rtf": ".rtf"}
+_LONGEST_START = max(map(len, _STARTS))
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -193,4 +196,17 @@ def _take(path: Path, source: str, root: str, limits: Limits) -> Finding:
         modified=status.st_mtime,
         size=status.st_size,
         reader=partial(read_path, real),
+        suffix=_sniff(real),
     )
+
+
+def _sniff(path: Path) -> str:
+    """Return what a file is whose name says that it is text, where its first bytes say otherwise; else nothing."""
+    if path.suffix.lower() not in _TEXTS:
+        return ""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LONGEST_START)
+    except OSError:  # whoever reads it says so
+        return ""
+    return next((suffix for mark, suffix in _STARTS.items() if start.startswith(mark)), "")

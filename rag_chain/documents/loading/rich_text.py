@@ -30,4 +30,4 @@ class RtfLoader(FileLoader):
         # Letters beyond the first 65,536 come as two halves.
         whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         title = _TITLE.search(data)
-        return Extract(_BLANK_LINES.sub("\n\n", whole), title=title[1].decode("latin-1") if title else None)
+        return Extract(_BLANK_LINES.sub("\n\n", whole).strip(), title=title[1].decode("latin-1") if title else None)

@@ -66,7 +66,10 @@ _BYTES_HERE |= dict.fromkeys(("html_page", "mail", "xml_text"), 100_000)
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 # What a record's text is called in JSON; the first of these that it has.
 TEXT_FIELDS = ("text", "content", "page_content", "body", "markdown", "abstract")
-_TEXT_FIELD = re.compile(rb'"(?:%b)"\s{0,99}:\s{0,99}"' % "|".join(TEXT_FIELDS).encode(), re.IGNORECASE)
+# Shorter ones are labels.
+_TEXT_FIELD = re.compile(
+    rb'"(?:%b)"\s{0,99}:\s{0,99}"(?:[^"\\]|\\.){40}' % "|".join(TEXT_FIELDS).encode(), re.IGNORECASE
+)
 SUPPORTED_SUFFIXES = frozenset(_LOADERS)
 
 
@@ -86,7 +89,7 @@ def most_bytes_here(suffix: str) -> int:
 
 
 def may_hold_text(data: bytes) -> bool:
-    """Return whether there is a text field in a JSON file, as far as that can be told without parsing it."""
+    """Return whether there is a text in a JSON file, and not labels only, as far as that shows without parsing it."""
     return _TEXT_FIELD.search(data) is not None
 
 
