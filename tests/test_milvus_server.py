@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,11 +25,13 @@ from rag_chain.diagnosis import repair
 from rag_chain.errors import FingerprintError, StoreUnreachableError
 from rag_chain.store.collection import open_store
 from rag_chain.store.repair import take_inventory
+from tests.processes import read_line, running
 from tests.store.chunks import make_chunks
+from tests.test_many_callers import CALLERS, IN_THREADS, kill
+from tests.test_storm import asked_texts, check_report, check_vectors, connect, stormy_server, write_corpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.fireworks_server import FireworksServer
 
@@ -204,3 +207,47 @@ def test_questions_are_answered_during_a_rebuild(remote: Settings, folder: Path,
     assert len(job.result().added) == 3
     assert {answer["sources"][0]["heading"] for answer in answers} == {"Storage > Where rows live"}
     assert all(answer["grounded"] for answer in answers)
+
+
+def test_an_ingest_comes_through_a_storm(remote: Settings, tmp_path: Path) -> None:
+    """Complete and right there, too, whatever the provider answers."""
+    write_corpus(tmp_path / "corpus")
+    with stormy_server(1) as server:
+        place = {"milvus_uri": remote.milvus_uri, "collection": remote.collection}
+        settings = connect(server, tmp_path / "unused.db").with_changes(**place)
+        check_report(ingest(tmp_path / "corpus", settings))
+        asked = asked_texts(server)
+    check_vectors(settings, asked)
+
+
+def test_what_eight_callers_acknowledged_outlives_kill_9(
+    remote: Settings, fireworks: FireworksServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eight ingests of one process that is killed, each that had returned is whole; a re-run adds the others."""
+    names = {"FIREWORKS_API_KEY": fireworks.key, "FIREWORKS_API_BASE": fireworks.base, "RAG_EMBEDDING_BATCH": "4"}
+    for name, value in {**names, "MILVUS_URI": remote.milvus_uri, "RAG_COLLECTION": remote.collection}.items():
+        monkeypatch.setenv(name, value)
+    folders = [tmp_path / f"folder{caller}" for caller in range(CALLERS)]
+    for caller, folder in enumerate(folders):
+        folder.mkdir()
+        for number in range(10):
+            text = f"# Page {number}\n\n## One\n\nCaller {caller}.\n\n## Two\n\nNumber {number}.\n"
+            (folder / f"{caller}-{number}.md").write_text(text, "utf-8")
+    fireworks.latency = 0.1
+    with running(IN_THREADS, *map(str, folders), own_group=True) as process:
+        returned = [read_name(process) for _ in range(3)]
+        returned += kill(process)
+    assert 3 <= len(returned) < CALLERS
+    with open_store(remote) as store:
+        complete = set(store.catalogue())
+    assert {f"{Path(name).name[6:]}-{number}.md" for name in returned for number in range(10)} <= complete
+    fireworks.latency = 0
+    for folder in folders:
+        ingest(folder, remote)
+    with open_store(remote) as store:
+        assert len(store.catalogue()) == CALLERS * 10
+        assert store.count() == sum(document.chunks for document in store.catalogue().values()) == CALLERS * 20
+
+
+def read_name(process: subprocess.Popen[str]) -> str:
+    return read_line(process).removeprefix("acknowledged ")

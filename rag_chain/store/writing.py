@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from rag_chain.store.fingerprint import Fingerprint
 
 
-# Milvus Lite keeps what is not flushed as Python objects and flushes it in one piece: 27,000 rows of 768 dimensions
-# at once take 1.4 GB of memory, in these portions half of that; in smaller ones a fifth more time. A server decides
-# for itself.
+# Milvus Lite keeps what is not flushed in memory beside what is, and makes one file of every four: larger portions
+# take more memory, smaller ones more time. A server decides for itself.
 ROWS_PER_FLUSH = 8192
 
 

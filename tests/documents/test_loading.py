@@ -224,10 +224,19 @@ class TestMarkdown:
             "title": "Operational: FAQ",
             "markup": "markdown",
             "language": "en",
+            "lang": "en",
+            "id": "faq.md",
         }
         assert document.page_content == (
             "# Heading\n\n\nOne  word.\n\n```html\n<!-- kept -->\n[TOC]\n```\n\nUse `<!-- this -->` too."
         )
+
+    def test_front_matter_becomes_metadata(self) -> None:
+        """Texts and lists of texts; what the loader itself knows is not overwritten, long ones are left out."""
+        front = f"author: Ann\ntags: [a, b]\nsource: elsewhere\nnested: {{a: b}}\nabstract: {'x' * 600}\n"
+        metadata = load("x.md", f"---\n{front}---\n# H\n\ntext").metadata
+        own = {"source": "x.md", "title": "H", "markup": "markdown"}
+        assert metadata == own | {"author": "Ann", "tags": ["a", "b"]}
 
     @pytest.mark.parametrize(
         ("front", "title"),

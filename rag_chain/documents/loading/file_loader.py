@@ -1,8 +1,8 @@
 """What all loaders share: bytes in, exactly one ``Document`` with clean text out."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,16 +13,23 @@ from langchain_core.documents.base import Blob
 from rag_chain.documents.loading.decoding import clean_text
 from rag_chain.errors import DocumentError
 
+# Every chunk of the document carries them.
+_MAX_FIELD_CHARACTERS = 500
+
 
 @dataclass(frozen=True)
 class Extract:
-    """What a loader gets out of a file; ``pages`` are the offsets at which pages start."""
+    """What a loader gets out of a file.
+
+    ``pages`` are the offsets at which pages start, ``fields`` what the author wrote about the document.
+    """
 
     text: str
     title: str | None = None
     markup: str = "plain"
     language: str | None = None
     pages: list[int] | None = None
+    fields: Mapping[str, str | list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,8 @@ DEFAULTS = LoadOptions()
 class FileLoader(BaseLoader):
     """A LangChain loader of one file, given as a path or as a ``Blob``.
 
-    Metadata of the document: ``source``, ``title``, ``markup`` (``markdown`` or ``plain``), and
-    ``language`` and ``pages`` where they are known.
+    Metadata of the document: ``source``, ``title``, ``markup`` (``markdown`` or ``plain``),
+    ``language`` and ``pages`` where they are known, and the fields of its front matter.
     """
 
     def __init__(self, file: str | Path | Blob, options: LoadOptions = DEFAULTS) -> None:
@@ -62,6 +69,7 @@ class FileLoader(BaseLoader):
         """Yield the one document; :class:`DocumentError` says in one line why it can't be read."""
         extract = self.extract(self._read())
         metadata: dict[str, Any] = {
+            **{name: value for name, value in extract.fields.items() if len(str(value)) <= _MAX_FIELD_CHARACTERS},
             "source": self.name,
             "title": one_line(extract.title or "") or PurePath(self.name).stem,
             "markup": extract.markup,

@@ -14,10 +14,10 @@ _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _MAX_CHARACTERS = 50_000
 
 
-def split_front_matter(text: str) -> tuple[dict[str, str], str]:
-    """Return the fields of the front matter that are text, and the text after it."""
+def split_front_matter(text: str) -> tuple[dict[str, str | list[str]], str]:
+    """Return the fields of the front matter that are a text or a list of texts, and the text after it."""
     if found := _TOML.match(text):
-        fields = {name: value for name, _, value in _TOML_FIELD.findall(found["fields"])}
+        fields: dict[str, str | list[str]] = {name: value for name, _, value in _TOML_FIELD.findall(found["fields"])}
         return fields, text[found.end() :]
     found = _YAML.match(text)
     if found is None or len(found["fields"]) > _MAX_CHARACTERS:
@@ -26,7 +26,7 @@ def split_front_matter(text: str) -> tuple[dict[str, str], str]:
     return ({}, text) if fields_or_none is None else (fields_or_none, text[found.end() :])
 
 
-def _parse_yaml(source: str) -> dict[str, str] | None:
+def _parse_yaml(source: str) -> dict[str, str | list[str]] | None:
     """Return the fields; None when this is no front matter but text after a horizontal rule."""
     try:
         # This loader makes texts of everything, so that no title becomes a date or a boolean.
@@ -34,5 +34,9 @@ def _parse_yaml(source: str) -> dict[str, str] | None:
     except (yaml.YAMLError, RecursionError):  # RecursionError: brackets nested by the thousand
         return {} if _LOOKS_LIKE_A_FIELD.match(source.lstrip()) else None
     if isinstance(fields, dict):
-        return {name: value for name, value in fields.items() if isinstance(name, str) and isinstance(value, str)}
+        return {name: value for name, value in fields.items() if isinstance(name, str) and _is_text(value)}
     return None if source.strip() else {}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rag_chain.documents.blocks import lines_outside_fences
 from rag_chain.documents.loading.decoding import decode
@@ -37,10 +37,16 @@ class MarkdownLoader(FileLoader):
         text = _drop_contents(_drop_comments(body).strip("\n")).strip("\n")
         return Extract(
             text,
-            title=fields.get("title") or first_heading(text),
+            title=_text(fields, "title") or first_heading(text),
             markup="markdown" if has_headings(text) else "plain",
-            language=fields.get("lang") or fields.get("language"),
+            language=_text(fields, "lang") or _text(fields, "language"),
+            fields=fields,
         )
+
+
+def _text(fields: Mapping[str, str | list[str]], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) else None
 
 
 def _drop_comments(text: str) -> str:
