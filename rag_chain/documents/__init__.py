@@ -46,7 +46,7 @@ def load_documents(
     settings = settings or _default_settings()
     refuse = on_refused or _warn
     findings = find_documents(paths, settings, glob=glob)
-    load = partial(_load, options=build_options(settings))
+    load = partial(load_or_reason, options=build_options(settings))
     sent: deque[FoundFile] = deque()
     bounds = bound_documents(settings)
     with Workers[FoundFile, "Document | str"](
@@ -68,7 +68,7 @@ def _note(files: Iterable[FoundFile], sent: deque[FoundFile]) -> Iterator[FoundF
         yield file
 
 
-def _load(file: FoundFile, options: LoadOptions) -> Document | str:
+def load_or_reason(file: FoundFile, options: LoadOptions) -> Document | str:
     """Return the document, or why it is refused."""
     from rag_chain.documents.loading import load_file
 

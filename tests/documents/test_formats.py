@@ -12,7 +12,7 @@ from pptx import Presentation
 from pptx.util import Inches
 
 from rag_chain.documents.loading.file_loader import LoadOptions
-from tests.documents.samples import build_pdf, build_zip
+from tests.documents.samples import build_docx, build_pdf, build_zip, paragraph
 from tests.documents.test_loading import load, reason_of, text_of
 
 if TYPE_CHECKING:
@@ -203,3 +203,17 @@ def test_too_many_pages_are_refused() -> None:
 
     with pytest.raises(DocumentError, match="has 3 pages, over the limit of 2; RAG_MAX_PAGES raises it"):
         PdfLoader(Blob(data=build_pdf(["a", "b", "c"])), LoadOptions(max_pages=2)).load()
+
+
+def test_headers_and_footers_of_word_documents_are_read() -> None:
+    """Each once, before and behind the body; page numbers are not."""
+    header = '<w:hdr xmlns:w="x"><w:p><w:r><w:t>Annual &amp; </w:t></w:r><w:r><w:t>Report</w:t></w:r></w:p></w:hdr>'
+    footer = '<w:ftr><w:p a="b"><w:r><w:t xml:space="preserve">Ann</w:t></w:r></w:p><w:p><w:t>12</w:t></w:p></w:ftr>'
+    parts = {"word/header1.xml": header, "word/header2.xml": header, "word/footer1.xml": footer}
+    assert text_of("x.docx", build_docx(paragraph("The body."), parts)) == "Annual & Report\n\nThe body.\n\nAnn"
+
+
+@pytest.mark.parametrize("suffix", [".docx", ".pptx"])
+def test_encrypted_office_documents_are_told_from_broken_ones(suffix: str) -> None:
+    """They come in the container of old ones."""
+    assert reason_of(f"x{suffix}", b"\xd0\xcf\x11\xe0" + bytes(600)).startswith("encrypted, or of an older version")

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from langchain_core.documents import Document
 
-from rag_chain.documents import _load as load_found  # what load_documents() does with each file
-from rag_chain.documents import split_documents
+from rag_chain.documents import load_or_reason, split_documents
 from rag_chain.documents.finding import FoundFile, Limits, find_files
 from rag_chain.documents.loading.file_loader import LoadOptions
 from rag_chain.errors import DocumentError
@@ -49,7 +48,7 @@ def fold(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def readers() -> Iterator[Readers]:
-    with Readers(partial(load_found, options=LoadOptions()), str, bounds=Bounds(SECONDS)) as readers:
+    with Readers(partial(load_or_reason, options=LoadOptions()), str, bounds=Bounds(SECONDS)) as readers:
         yield readers
 
 
@@ -107,7 +106,7 @@ def test_real_documents_are_read_or_refused_as_they_should(
     assert time.monotonic() - started < SECONDS
     assert meets(row, documents, reason), reason or [document.page_content[:500] for document in documents]
     if row.password is not None:
-        with Readers(partial(load_found, options=LoadOptions(row.password)), str, count=0) as unlocked:
+        with Readers(partial(load_or_reason, options=LoadOptions(row.password)), str, count=0) as unlocked:
             documents, reason = load(FOLDER / row.file, unlocked)
         assert not reason
         assert holds(row, documents)

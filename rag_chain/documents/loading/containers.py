@@ -23,6 +23,8 @@ BROKEN_CONTAINER = (
     struct.error,
     zlib.error,
 )
+# The container of old office documents, and of encrypted new ones.
+_OLE = b"\xd0\xcf\x11\xe0"
 MAX_EXPANDED_BYTES = 200_000_000
 # XML grows about twenty times when it becomes objects.
 MAX_XML_BYTES = 50_000_000
@@ -33,6 +35,8 @@ def check_container(data: bytes, kind: str) -> None:
 
     What is no zip passes: its own parser knows better what it is.
     """
+    if data.startswith(_OLE) and not kind.startswith("spread"):
+        raise DocumentError("encrypted, or of an older version: save it anew, without a password")
     if not data.startswith(b"PK"):
         return
     try:
