@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 _WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 _MATH = "http://schemas.openxmlformats.org/officeDocument/2006/math"
@@ -16,11 +16,11 @@ _MAIN_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.doc
 
 
 def build_zip(entries: Mapping[str, bytes | str], compression: int = ZIP_DEFLATED) -> bytes:
-    """Return a zip archive with the given entries, in order."""
+    """Return a zip archive with the given entries, in order; always the same bytes for the same entries."""
     buffer = io.BytesIO()
-    with ZipFile(buffer, "w", compression) as archive:
+    with ZipFile(buffer, "w") as archive:
         for name, content in entries.items():
-            archive.writestr(name, content)
+            archive.writestr(ZipInfo(name, (2024, 5, 6, 7, 8, 10)), content, compression)
     return buffer.getvalue()
 
 
