@@ -66,14 +66,17 @@ def build_tar(files: dict[str, bytes], mode: str = "w") -> bytes:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds memory as Linux does")
 @pytest.mark.parametrize("filters", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_a_page_that_inflates_to_a_gigabyte_is_refused(tmp_path: Path, filters: int) -> None:
-    """The parser may take so much memory and no more."""
+def test_a_page_that_inflates_to_a_gigabyte_is_refused(
+    tmp_path: Path, filters: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The parser may take so much memory and no more; it dies in silence."""
     (tmp_path / "a.md").write_text("before", "utf-8")
     (tmp_path / "bomb.pdf").write_bytes(build_pdf_bomb(filters))
     (tmp_path / "z.md").write_text("after", "utf-8")
     texts, refused = read(tmp_path)
     assert texts == ["before", "after"]
     assert "RAG_DOCUMENT_MEGABYTES" in refused["bomb.pdf"]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_one_line_of_a_gigabyte_is_refused(tmp_path: Path) -> None:
