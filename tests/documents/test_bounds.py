@@ -136,6 +136,7 @@ def test_what_a_file_is_counts_more_than_its_name(tmp_path: Path) -> None:
 def test_json_that_is_no_text_is_left_out(tmp_path: Path) -> None:
     """A folder's settings and menus are no documents; who names such a file is told why it is none."""
     (tmp_path / "menu.json").write_text('{"label": "Home", "text": "Go home"}', "utf-8")
+    (tmp_path / "home.json").write_text('{"blog": {"abstract": "Something about a post that is elsewhere."}}', "utf-8")
     (tmp_path / "posts.json").write_text('[{"text": "A post of some length, as those of people are."}]', "utf-8")
     assert read(tmp_path) == (["A post of some length, as those of people are."], {})
     (tmp_path / "data.json").write_text('{"size": 1}', "utf-8")

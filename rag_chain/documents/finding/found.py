@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
-from rag_chain.documents.loading.table import JSON_SUFFIXES, may_hold_text, most_bytes_here
+from rag_chain.documents.loading.table import JSON_SUFFIXES, holds_texts, most_bytes_here
 from rag_chain.errors import DocumentError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def leave_out(file: FoundFile) -> Skipped | None:
         data = file.read()
     except DocumentError:  # whoever reads it to load it says so
         return None
-    return None if may_hold_text(data) else Skipped(file.source, "no text field in it")
+    return None if holds_texts(data) else Skipped(file.source, "no text field in it")
 
 
 def read_path(path: Path) -> bytes:
