@@ -71,7 +71,7 @@ def test_they_do_what_is_done_here(monkeypatch: pytest.MonkeyPatch, *, needs_pro
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills processes as POSIX does")
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("failure", ["hang", "die", pytest.param("fail", marks=pytest.mark.slow)])
 def test_what_fails_is_refused_and_the_rest_goes_on(failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those before it, beside it in its group, and after it are done."""
     monkeypatch.setattr(workers, "GROUP_TASKS", 3)
@@ -127,6 +127,7 @@ def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("started\n30\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds out by a pipe that all hold")
 def test_they_end_with_their_owner() -> None:
     """No process is left when the one that started them is killed."""
