@@ -199,15 +199,13 @@ def _open_job(
 
 def _build_readers(settings: Settings) -> Workers[Work, Reading]:
     """Return what loads and splits documents, in processes of their own where that is worth it or safer."""
-    from rag_chain.documents import bound_documents, build_options, build_splitter
+    from rag_chain.documents import build_options, build_splitter, build_workers
     from rag_chain.documents.loading import load_file
     from rag_chain.ingestion.reading import Steps, read_document, refuse_reading
-    from rag_chain.workers import Workers, count_workers
 
     load = partial(load_file, options=build_options(settings))
     steps = Steps(load, build_splitter(settings).iterate_chunks)
-    count = count_workers(settings.readers)
-    return Workers(partial(read_document, steps=steps), refuse_reading, count=count, bounds=bound_documents(settings))
+    return build_workers(partial(read_document, steps=steps), refuse_reading, settings)
 
 
 def _add_estimate(report: IngestReport, settings: Settings) -> None:

@@ -146,7 +146,7 @@ class Workers(Generic[T, R]):
         carried = [_carry(task) for task in group]
         try:
             future: Future[list[R]] = self._pool.submit(_do, carried, self._work, self._refuse)
-        except (BrokenProcessPool, RuntimeError) as error:  # RuntimeError: shut down since
+        except RuntimeError as error:  # broken, or shut down since
             logger.info("processes are started anew: %s", error)
             return None
         return future

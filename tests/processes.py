@@ -35,14 +35,14 @@ def running(
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         start_new_session=own_group,
     ) as process:
-        end = threading.Timer(seconds, _kill, (process, own_group))
+        end = threading.Timer(seconds, kill, (process, own_group))
         end.start()
         try:
             assert read_line(process) == "ready"
             yield process
         finally:
             end.cancel()
-            _kill(process, own_group)
+            kill(process, own_group)
 
 
 def read_line(process: subprocess.Popen[str]) -> str:
@@ -57,7 +57,8 @@ def end(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0
 
 
-def _kill(process: subprocess.Popen[str], own_group: bool) -> None:
+def kill(process: subprocess.Popen[str], own_group: bool) -> None:
+    """Kill a script, with all that it started where that has a group of its own."""
     if not own_group or sys.platform == "win32":
         process.kill()
         return

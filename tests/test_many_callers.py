@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import sys
 import time
 from collections import Counter
@@ -17,7 +15,7 @@ import pytest
 from rag_chain import Settings, ingest
 from rag_chain.store.collection import Store
 from rag_chain.store.links import Address
-from tests.processes import running
+from tests.processes import kill, running
 from tests.store.chunks import FINGERPRINT
 from tests.test_crashes import read_store
 
@@ -120,12 +118,9 @@ def settings(fireworks: FireworksServer, tmp_path: Path, monkeypatch: pytest.Mon
     return Settings()
 
 
-def kill(process: subprocess.Popen[str]) -> list[str]:
+def kill_all(process: subprocess.Popen[str]) -> list[str]:
     """Kill a script and all that it started; return what they had acknowledged and nobody has read yet."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return []
+    kill(process, own_group=True)
     return acknowledged(process)
 
 
@@ -163,7 +158,7 @@ def test_what_an_ingest_acknowledged_outlives_kill_9(
             environment.setenv("MILVUS_URI", own.milvus_uri)
             with running(code, *arguments, own_group=True) as process:
                 time.sleep(moments.uniform(0.2, 0.95) * seconds)
-                returned = kill(process)
+                returned = kill_all(process)
         counts.append(len(returned))
         found = read_store(own) if returned else []
         for folder in map(Path, returned):
@@ -204,7 +199,7 @@ def test_no_acknowledged_row_is_lost(address: Address, seed: int) -> None:
     """Eight threads write through a store each, and their process is killed: what was acknowledged is there."""
     with running(WRITE, address.uri, own_group=True) as process:
         names = take(process, random.Random(seed).randrange(20, 90))  # noqa: S311  no secret depends on it
-        names += kill(process)
+        names += kill_all(process)
     held = held_rows(address)
     assert {name: held.get(name) for name in names} == dict.fromkeys(names, ROWS)
 
@@ -213,9 +208,9 @@ def test_no_acknowledged_row_is_lost_with_the_process_that_serves(address: Addre
     """Eight threads write through another process, which is killed, and go on without it: nothing is lost."""
     with running(HOLD, address.uri, own_group=True) as holder, running(WRITE, address.uri, own_group=True) as process:
         names = take(process, 40)
-        kill(holder)
+        kill_all(holder)
         names += take(process, 40)
-        names += kill(process)
+        names += kill_all(process)
     assert {name.partition("-")[0] for name in names[-40:]} == {str(caller) for caller in range(CALLERS)}
     held = held_rows(address)
     assert {name: held.get(name) for name in names} == dict.fromkeys(names, ROWS)

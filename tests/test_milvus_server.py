@@ -27,7 +27,7 @@ from rag_chain.store.collection import open_store
 from rag_chain.store.repair import take_inventory
 from tests.processes import read_line, running
 from tests.store.chunks import make_chunks
-from tests.test_many_callers import CALLERS, IN_THREADS, kill
+from tests.test_many_callers import CALLERS, IN_THREADS, kill_all
 from tests.test_storm import asked_texts, check_report, check_vectors, connect, stormy_server, write_corpus
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def test_what_eight_callers_acknowledged_outlives_kill_9(
     fireworks.latency = 0.1
     with running(IN_THREADS, *map(str, folders), own_group=True) as process:
         returned = [read_name(process) for _ in range(3)]
-        returned += kill(process)
+        returned += kill_all(process)
     assert 3 <= len(returned) < CALLERS
     with open_store(remote) as store:
         complete = set(store.catalogue())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import tee
+from typing import TYPE_CHECKING, TypeVar
 
 from rag_chain.documents.finding import FoundFile, Limits, Refusal, Skipped, find_files
 from rag_chain.errors import DocumentError
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from rag_chain.documents.loading.file_loader import LoadOptions
     from rag_chain.documents.splitting import SectionSplitter
     from rag_chain.settings import Settings
-    from rag_chain.workers import Bounds
+    from rag_chain.workers import Task, Workers
+
+    T = TypeVar("T", bound=Task)
+    R = TypeVar("R")
 
 __all__ = ["FoundFile", "Refusal", "Skipped", "find_files", "load_documents", "split_documents"]
 
@@ -35,37 +38,26 @@ def load_documents(
 ) -> Iterator[Document]:
     """Yield one LangChain ``Document`` for every document at the given places.
 
-    ``paths`` are files, folders, glob patterns, zips or http(s) addresses of zips; ``glob`` keeps
-    only what matches inside folders and zips. Metadata: ``source`` (path relative to its root),
-    ``title``, ``uri``, ``content_hash`` (SHA-256 of the file), ``modified`` (epoch seconds).
+    ``paths`` are files, folders, glob patterns, archives or http(s) addresses of pages, files, sitemaps
+    and archives; ``glob`` keeps only what matches inside folders, archives and sitemaps. Metadata:
+    ``source`` (path relative to its root), ``title``, ``uri``, ``content_hash`` (SHA-256 of the file),
+    ``modified`` (epoch seconds).
     A document that can't be read is handed to ``on_refused`` and the run goes on; without it, it is
     logged as a warning. A place that does not exist raises ``DocumentError``.
     """
-    from rag_chain.workers import Workers, count_workers
-
     settings = settings or _default_settings()
     refuse = on_refused or _warn
     findings = find_documents(paths, settings, glob=glob)
     load = partial(load_or_reason, options=build_options(settings))
-    sent: deque[FoundFile] = deque()
-    bounds = bound_documents(settings)
-    with Workers[FoundFile, "Document | str"](
-        load, str, count=count_workers(settings.readers), bounds=bounds
-    ) as readers:
-        for loaded in readers.map(_note(findings, sent)):
-            found = sent.popleft()
+    files, sent = tee(findings)
+    with build_workers(load, str, settings) as readers:
+        for loaded, found in zip(readers.map(files), sent, strict=True):
             if isinstance(loaded, str):
                 refuse(Refusal(found.source, loaded))
             else:
                 yield loaded
     for refusal in findings.refused:
         refuse(refusal)
-
-
-def _note(files: Iterable[FoundFile], sent: deque[FoundFile]) -> Iterator[FoundFile]:
-    for file in files:
-        sent.append(file)
-        yield file
 
 
 def load_or_reason(file: FoundFile, options: LoadOptions) -> Document | str:
@@ -155,11 +147,12 @@ def _password_of(settings: Settings) -> str | None:
     return settings.document_password.get_secret_value() if settings.document_password else None
 
 
-def bound_documents(settings: Settings) -> Bounds:
-    """Return what reading one document may take."""
-    from rag_chain.workers import Bounds
+def build_workers(work: Callable[[T], R], refuse: Callable[[str], R], settings: Settings) -> Workers[T, R]:
+    """Return processes that do ``work``, as many and with such bounds for one document as the settings say."""
+    from rag_chain.workers import Bounds, Workers, count_workers
 
-    return Bounds(settings.document_seconds, settings.document_megabytes)
+    bounds = Bounds(settings.document_seconds, settings.document_megabytes)
+    return Workers(work, refuse, count=count_workers(settings.readers), bounds=bounds)
 
 
 def build_splitter(settings: Settings) -> SectionSplitter:

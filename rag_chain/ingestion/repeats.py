@@ -28,16 +28,15 @@ class Repeats:
         self._waiting: dict[str, list[Document]] = {}
 
     def is_new(self, chunk: Document) -> bool:
-        """Return whether a chunk is to be embedded; another copy's may be on its way, and then it waits for that."""
+        """Return whether a chunk that has no vector yet is to be embedded; else it waits for another copy's."""
         text = self._find_text(chunk)
         if text is None:
             return True
         if text in self._waiting:
             self._waiting[text].append(chunk)
             return False
-        if text not in self._vectors:
-            self._waiting[text] = []
-        return text not in self._vectors
+        self._waiting[text] = []
+        return True
 
     def vector_of(self, chunk: Document) -> Vectors | None:
         """Return the vector that another copy's chunk got, if there is one."""

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
-from rag_chain.documents.loading.table import JSON_SUFFIXES, holds_texts, most_bytes_here
+from rag_chain.documents.loading.json_fields import JSON_SUFFIXES, holds_texts
+from rag_chain.documents.loading.table import most_bytes_here
 from rag_chain.errors import DocumentError
 
 if TYPE_CHECKING:

@@ -1,35 +1,19 @@
 """Open zip archives without unpacking them, and without believing what they say."""
 
 import stat
-import struct
 import weakref
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from typing import IO
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, LargeZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from rag_chain.documents.finding.found import why
+from rag_chain.documents.zip_errors import BROKEN_ZIP
 from rag_chain.errors import DocumentError
 
-# zipfile has no common root for what a damaged archive makes it raise: struct and zlib errors, EOFError,
-# NotImplementedError for versions and methods, RuntimeError for passwords, ValueError for offsets and
-# undecodable names, MemoryError and OverflowError for sizes that are lies.
-BROKEN_ZIP = (
-    BadZipFile,
-    LargeZipFile,
-    EOFError,
-    MemoryError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 _LOCAL_HEADER_BYTES = 30
 _ENCRYPTED, _UTF_8_NAME = 0x1, 0x800  # flags in an entry's header
 _READ_BYTES = 1 << 16
@@ -60,7 +44,7 @@ class ZipArchive:
         self._password = password.encode() if password else None
         try:
             self._zip = ZipFile(file)
-        except BROKEN_ZIP as error:
+        except (*BROKEN_ZIP, MemoryError) as error:
             raise DocumentError(f"not a readable zip archive: {why(error)}") from error
         self._refuse_overlaps()
 
@@ -84,7 +68,7 @@ class ZipArchive:
             with self._zip.open(info, pwd=self._password) as member:
                 # Small reads bound what one step of decompression can put into memory.
                 data = b"".join(iter(partial(member.read, _READ_BYTES), b""))
-        except BROKEN_ZIP as error:
+        except (*BROKEN_ZIP, MemoryError) as error:
             if info.flag_bits & _ENCRYPTED:
                 raise DocumentError("encrypted: RAG_DOCUMENT_PASSWORD is not its password") from error
             raise DocumentError(f"damaged in its archive: {why(error)}") from error

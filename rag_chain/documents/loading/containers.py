@@ -1,28 +1,13 @@
 """Look into the zip that an office document is, before a parser unpacks it."""
 
 import io
-import struct
-import zlib
 from collections.abc import Mapping
-from zipfile import BadZipFile, LargeZipFile, ZipFile
+from zipfile import ZipFile
 
 from rag_chain.documents.loading.file_loader import one_line
+from rag_chain.documents.zip_errors import BROKEN_ZIP
 from rag_chain.errors import DocumentError
 
-# What zipfile raises for damage, for which it has no common root.
-BROKEN_CONTAINER = (
-    BadZipFile,
-    LargeZipFile,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 # The container of old office documents, and of encrypted new ones.
 _OLE = b"\xd0\xcf\x11\xe0"
 MAX_EXPANDED_BYTES = 200_000_000
@@ -31,18 +16,23 @@ MAX_XML_BYTES = 50_000_000
 
 
 def check_container(data: bytes, kind: str) -> None:
-    """Refuse a container that expands without measure; ``kind`` names the document in an error.
+    """Refuse a container of the old kind, or one that expands without measure; ``kind`` names it in an error."""
+    if data.startswith(_OLE):
+        raise DocumentError("encrypted, or of an older version: save it anew, without a password")
+    check_expansion(data, kind)
+
+
+def check_expansion(data: bytes, kind: str) -> None:
+    """Refuse a container that expands without measure.
 
     What is no zip passes: its own parser knows better what it is.
     """
-    if data.startswith(_OLE) and not kind.startswith("spread"):
-        raise DocumentError("encrypted, or of an older version: save it anew, without a password")
     if not data.startswith(b"PK"):
         return
     try:
         with ZipFile(io.BytesIO(data)) as container:
             entries = container.infolist()
-    except BROKEN_CONTAINER as error:
+    except BROKEN_ZIP as error:
         raise DocumentError(f"not a readable {kind}: {one_line(error) or type(error).__name__}") from error
     expanded = sum(entry.file_size for entry in entries)
     xml = sum(entry.file_size for entry in entries if entry.filename.endswith((".xml", ".rels", ".vml")))
@@ -56,5 +46,5 @@ def read_parts(data: bytes, kind: str, suffixes: tuple[str, ...]) -> Mapping[str
     try:
         with ZipFile(io.BytesIO(data)) as container:
             return {name: container.read(name) for name in container.namelist() if name.lower().endswith(suffixes)}
-    except BROKEN_CONTAINER as error:
+    except BROKEN_ZIP as error:
         raise DocumentError(f"not a readable {kind}: {one_line(error) or type(error).__name__}") from error

@@ -41,13 +41,14 @@ def describe_rows(rows: Iterable[list[str]]) -> str:
     titles: list[str] = []
     header: list[str] = []
     for row in filled:
-        header = [name.strip() for name in row]
-        if sum(map(bool, header)) > 1:
+        cells = [cell.strip() for cell in row]
+        if sum(map(bool, cells)) > 1:
+            header = cells
             break
-        titles += filter(None, header)
+        titles += filter(None, cells)
     paragraphs = [_describe_row(header, row) for row in filled]
     if not paragraphs:
-        return "\n".join([*titles, *filter(None, header)] if header and sum(map(bool, header)) > 1 else titles)
+        return "\n".join([*titles, *filter(None, header)])
     return "\n\n".join([*titles, *paragraphs])
 
 

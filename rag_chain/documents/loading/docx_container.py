@@ -11,7 +11,7 @@ _MAIN_PART = "word/document.xml"
 _CHART = re.compile(r"word/charts/chart\d*\.xml")
 _AROUND = re.compile(r"word/(header|footer)\d*\.xml")
 _PARAGRAPH = re.compile(r"<w:p[ >].*?</w:p>", re.DOTALL)
-_WORDS = re.compile(r"<w:t(?: [^>]*)?>([^<]*)</w:t>|<w:(tab)/>")
+_WORDS = re.compile(r"<w:t(?: [^>]*)?>([^<]*)</w:t>|<w:tab/>")
 _TITLE = re.compile(r"<dc:title>([^<]{1,300})</dc:title>")
 _BODY = re.compile(rb"<w:body\b[^>]*>")
 _NEXT_BODY = re.compile(rb"</w:body>\s*<w:body\b[^>]*>")
@@ -63,7 +63,7 @@ def _read_text(container: ZipFile, name: str) -> str:
 def _lines(parts: Iterable[str]) -> list[str]:
     """Return the paragraphs of headers or footers, each once; those of page numbers only are left out."""
     paragraphs = (paragraph for xml in parts for paragraph in _PARAGRAPH.findall(xml))
-    texts = ("".join(words or " " for words, _ in _WORDS.findall(paragraph)).strip() for paragraph in paragraphs)
+    texts = ("".join(words or " " for words in _WORDS.findall(paragraph)).strip() for paragraph in paragraphs)
     return list(dict.fromkeys(unescape(text) for text in texts if any(map(str.isalpha, text))))
 
 

@@ -3,6 +3,7 @@
 import posixpath
 from collections.abc import Iterator, Mapping
 from urllib.parse import unquote
+from xml.etree.ElementTree import Element
 
 from rag_chain.documents.loading.containers import read_parts
 from rag_chain.documents.loading.decoding import decode
@@ -27,7 +28,7 @@ class EpubLoader(FileLoader):
         place = _find_package(parts)
         package = parse_xml(parts[place], "e-book")
         found = {local_name(e): one_line(e.text or "") for e in reversed([*package.iter()]) if (e.text or "").strip()}
-        chapters = [convert_html(decode(parts[name])).text for name in _spine(parts, place) if name in parts]
+        chapters = [convert_html(decode(parts[name])).text for name in _spine(package, place) if name in parts]
         text = "\n\n".join(chapter for chapter in chapters if chapter.strip())
         return Extract(text, title=found.get("title"), markup="markdown", language=found.get("language"))
 
@@ -48,9 +49,8 @@ def _find_package(parts: Mapping[str, bytes]) -> str:
     raise DocumentError("not a readable e-book: it has no list of its parts")
 
 
-def _spine(parts: Mapping[str, bytes], place: str) -> Iterator[str]:
+def _spine(package: Element, place: str) -> Iterator[str]:
     """Yield the names of the chapters in reading order."""
-    package = parse_xml(parts[place], "e-book")
     items = {attribute(e, "id"): attribute(e, "href") for e in package.iter() if local_name(e) == "item"}
     for element in package.iter():
         if local_name(element) == "itemref" and (href := items.get(attribute(element, "idref"))):

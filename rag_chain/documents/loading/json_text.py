@@ -6,7 +6,7 @@ from typing import Any
 
 from rag_chain.documents.loading.decoding import decode
 from rag_chain.documents.loading.file_loader import Extract, FileLoader, one_line
-from rag_chain.documents.loading.table import JSON_SUFFIXES, TEXT_FIELDS
+from rag_chain.documents.loading.json_fields import JSON_SUFFIXES, TEXT_FIELDS
 from rag_chain.errors import DocumentError
 
 _TITLE_FIELDS = ("title", "headline", "subject", "question", "name")

@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element
 
 from rag_chain.documents.loading.containers import read_parts
 from rag_chain.documents.loading.file_loader import Extract, FileLoader, one_line
-from rag_chain.documents.loading.tables import write_table
+from rag_chain.documents.loading.markdown_table import write_table
 from rag_chain.documents.loading.xml_tree import attribute, local_name, parse_xml
 from rag_chain.errors import DocumentError
 

@@ -3,18 +3,18 @@
 import io
 from collections.abc import Iterator
 from typing import Any
-from zipfile import BadZipFile
 
 from pptx import Presentation
 from pptx.exc import PythonPptxError
 
-from rag_chain.documents.loading.containers import BROKEN_CONTAINER, check_container
+from rag_chain.documents.loading.containers import check_container
 from rag_chain.documents.loading.file_loader import Extract, FileLoader, one_line
-from rag_chain.documents.loading.tables import write_table
+from rag_chain.documents.loading.markdown_table import write_table
+from rag_chain.documents.zip_errors import BROKEN_ZIP
 from rag_chain.errors import DocumentError
 
 # The package checks little: damage shows in lxml, which raises SyntaxError, and in look-ups of what is not there.
-_BROKEN_SLIDES = (*BROKEN_CONTAINER, PythonPptxError, AttributeError, BadZipFile, LookupError, SyntaxError, TypeError)
+_BROKEN_SLIDES = (*BROKEN_ZIP, PythonPptxError, AttributeError, LookupError, SyntaxError, TypeError)
 _MOST_NESTED_GROUPS = 20
 
 

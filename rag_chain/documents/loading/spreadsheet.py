@@ -8,7 +8,7 @@ from typing import Any
 import python_calamine
 from python_calamine import CalamineError, CalamineWorkbook
 
-from rag_chain.documents.loading.containers import check_container
+from rag_chain.documents.loading.containers import check_expansion
 from rag_chain.documents.loading.csv_table import describe_rows
 from rag_chain.documents.loading.file_loader import Extract, FileLoader, one_line
 from rag_chain.errors import DocumentError
@@ -19,7 +19,7 @@ class SpreadsheetLoader(FileLoader):
 
     def extract(self, data: bytes) -> Extract:
         """Turn each sheet into a heading and rows of ``column: value``."""
-        check_container(data, "spreadsheet")
+        check_expansion(data, "spreadsheet")
         try:
             with CalamineWorkbook.from_filelike(io.BytesIO(data)) as book:
                 sheets = [(name, describe_rows(_read_rows(book, name))) for name in book.sheet_names]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -64,14 +62,6 @@ _BYTES_HERE = dict.fromkeys(("markdown", "plain_text"), 1 << 40)
 _BYTES_HERE |= dict.fromkeys(("csv_table", "notebook", "json_text"), 1_000_000)
 # However it is nested, so little HTML is read in a second.
 _BYTES_HERE |= dict.fromkeys(("html_page", "mail", "xml_text"), 100_000)
-JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
-# What a record's text is called in JSON; the first of these that it has.
-TEXT_FIELDS = ("text", "content", "page_content", "body", "markdown", "abstract")
-# Shorter ones are labels.
-_LABEL_CHARACTERS = 40
-_MOST_PARSED_BYTES = 5_000_000
-_FIELD = rb'"(?:%b)"\s{0,99}:\s{0,99}"(?:[^"\\]|\\.){%d}'
-_TEXT_FIELD = re.compile(_FIELD % ("|".join(TEXT_FIELDS).encode(), _LABEL_CHARACTERS), re.IGNORECASE)
 SUPPORTED_SUFFIXES = frozenset(_LOADERS)
 
 
@@ -88,24 +78,6 @@ def most_bytes_here(suffix: str) -> int:
     """Return how large a file of this type may be to be read in the process that was asked; -1 for never."""
     module = _LOADERS.get(suffix, "").partition(".")[0]
     return _BYTES_HERE.get(module, -1)
-
-
-def holds_texts(data: bytes) -> bool:
-    """Return whether JSON is a text, a list of texts, or texts in lines: not settings, menus and the like.
-
-    Looked for is a text field that is no mere label, in records or, where there is one object only, in that itself.
-    """
-    if _TEXT_FIELD.search(data) is None:
-        return False
-    if not data.lstrip().startswith(b"{") or b"\n{" in data:
-        return True
-    if len(data) > _MOST_PARSED_BYTES:
-        return False
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):  # its loader says what is wrong
-        return True
-    return any(isinstance(value.get(name), str) and len(value[name]) >= _LABEL_CHARACTERS for name in TEXT_FIELDS)
 
 
 def load_file(file: FoundFile, options: LoadOptions | None = None) -> Document:
