@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from functools import cache, wraps
-from itertools import accumulate
+from itertools import groupby
+from operator import itemgetter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -62,7 +63,7 @@ def _flush_in_arrow() -> None:
     """Gather the rows of a flush in Arrow.
 
     Milvus Lite makes a Python object of every number in them and an Arrow table of these: for 8,192
-    rows of 768 dimensions 1 s and 250 MB, where this takes 0.04 s and no more than the table.
+    rows of 768 dimensions 1 s and 250 MB, where this copies what has been replaced in the meantime and nothing else.
     """
     from milvus_lite.storage.memtable import MemTable
 
@@ -72,9 +73,15 @@ def _flush_in_arrow() -> None:
     def gather(self: MemTable, rows: list[tuple[int, int]]) -> Any:
         import pyarrow as pa
 
-        batches, schema = self._insert_batches, self._data_schema
-        starts = [0, *accumulate(batch.num_rows for batch in batches)]
-        numbers = pa.array([starts[batch] + row for batch, row in rows], pa.int64())
-        return pa.Table.from_batches(batches).select(schema.names).take(numbers).combine_chunks().cast(schema)
+        schema = self._data_schema
+        runs = [
+            _take(self._insert_batches[batch], [row for _, row in run]) for batch, run in groupby(rows, itemgetter(0))
+        ]
+        return pa.Table.from_batches(runs).select(schema.names).cast(schema)
 
     MemTable._build_data_table = gather  # noqa: SLF001
+
+
+def _take(batch: Any, rows: list[int]) -> Any:
+    """Return these rows of a batch: itself when they are all of it, as they mostly are."""
+    return batch if rows == [*range(batch.num_rows)] else batch.take(rows)
