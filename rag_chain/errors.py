@@ -15,6 +15,7 @@
     │   ├── ProviderUnreachableError  no connection, or no reply in time
     │   └── BadReplyError           the reply is not what the API promises
     │       └── CutReplyError       the answer's stream ended before the model had finished
+    ├── DatasetError                questions to evaluate with can't be read
     └── StoreError                  Milvus could not do what was asked
         ├── StoreUnreachableError   no Milvus at this address
         ├── StoreLockedError        another process holds this Milvus Lite path and does not share it
@@ -41,6 +42,10 @@ class DocumentError(RagChainError):
 
 class NoDocumentsError(DocumentError):
     """There is nothing to ingest at the given places."""
+
+
+class DatasetError(RagChainError):
+    """Questions to evaluate with, or the results of an evaluation, can't be read."""
 
 
 class ModelError(RagChainError):

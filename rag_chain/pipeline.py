@@ -14,17 +14,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from langchain_core.documents import Document
+    from langchain_core.documents import BaseDocumentCompressor, Document
     from langchain_core.language_models import LanguageModelInput
+    from langchain_core.prompts import ChatPromptTemplate
     from langchain_core.retrievers import BaseRetriever
     from langchain_core.runnables import Runnable
 
     from rag_chain.answering.types import Question
+    from rag_chain.documents import Findings
     from rag_chain.ingestion.plan import Plan, Work
     from rag_chain.ingestion.reading import Reading
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.ingestion.run import Progress
     from rag_chain.models.embedding import EmbeddingModel
+    from rag_chain.retrieval.bm25 import Bm25Retriever
+    from rag_chain.retrieval.dense import DenseRetriever
+    from rag_chain.retrieval.hybrid import HybridRetriever
+    from rag_chain.retrieval.refined import RefinedRetriever
     from rag_chain.store.collection import Store
     from rag_chain.store.fingerprint import Fingerprint
     from rag_chain.store.writing import CollectionWriter
@@ -52,12 +58,36 @@ def ingest(
     were planned.
     Raises a :class:`~rag_chain.errors.RagChainError` when nothing could be done.
     """
+    from rag_chain.documents import find_documents
+
+    settings = settings or Settings()
+    found = find_documents(paths, settings, glob=glob)
+    return ingest_found(
+        found,
+        settings,
+        rebuild=rebuild,
+        keep_old=keep_old,
+        prune=prune and not glob,
+        on_progress=on_progress,
+    )
+
+
+def ingest_found(
+    found: Findings,
+    settings: Settings,
+    *,
+    rebuild: bool = False,
+    keep_old: bool = False,
+    prune: bool = True,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> IngestReport:
+    """Bring the collection in step with documents that were found already, see :func:`ingest`."""
     from rag_chain.ingestion.run import run_plan
     from rag_chain.models.building import price_embedding
 
     started = monotonic()
     choices = {"rebuild": rebuild, "keep_old": keep_old, "prune": prune}
-    with _open_job(paths, settings, glob=glob, **choices, writing=True) as job:
+    with _open_job(found, settings, **choices, writing=True) as job:
         report = run_plan(
             job.plan,
             read=job.readers.map,
@@ -84,12 +114,15 @@ def plan_ingest(
 
     ``report.minutes`` is reckoned from the limits in the settings, ``report.limited_by`` names the one that counts.
     """
+    from rag_chain.documents import find_documents
     from rag_chain.ingestion.preview import preview_plan
     from rag_chain.models.building import price_embedding
     from rag_chain.models.tokens import count_tokens
 
     started = monotonic()
-    with _open_job(paths, settings, glob=glob, rebuild=rebuild, prune=prune, writing=False) as job:
+    settings = settings or Settings()
+    found = find_documents(paths, settings, glob=glob)
+    with _open_job(found, settings, rebuild=rebuild, prune=prune and not glob, writing=False) as job:
         report = preview_plan(
             job.plan,
             read=job.readers.map,
@@ -117,11 +150,13 @@ def build_chain(
     *,
     retriever: Runnable[str, list[Document]] | None = None,
     chat_model: Runnable[LanguageModelInput, Any] | None = None,
+    prompt: ChatPromptTemplate | None = None,
 ) -> Runnable[str | Question | Mapping[str, Any], dict[str, Any]]:
     """Return the chain from a question to a cited answer.
 
-    Any LangChain retriever or chat model can be put in place of ours. Input is a text or a
-    ``Question``; output is a mapping with the keys of ``Answer``. It connects when it is first asked.
+    Any LangChain retriever, chat model or prompt with ``{context}`` and ``{question}`` can be put in
+    place of ours. Input is a text or a ``Question``; output is a mapping with the keys of ``Answer``. It
+    connects when it is first asked.
     """
     from rag_chain.answering.chain import build_answer_chain
     from rag_chain.models.building import build_chat_model, build_embeddings
@@ -131,6 +166,10 @@ def build_chain(
     return build_answer_chain(
         retriever or _build_retriever(settings, embeddings),
         chat_model or build_chat_model(settings, embeddings),
+        prompt=prompt,
+        mode=settings.mode,
+        context_tokens=settings.context_tokens,
+        embeddings=embeddings,
     )
 
 
@@ -138,9 +177,11 @@ def make_fingerprint(settings: Settings, embeddings: EmbeddingModel) -> Fingerpr
     """Return everything that the rows of a collection depend on."""
     from rag_chain.documents.splitting import SPLITTER_VERSION
     from rag_chain.store.schema import SCHEMA_VERSION
+    from rag_chain.store.terms import TERMS_VERSION
 
     splitter = f"{SPLITTER_VERSION}/{settings.resolved_chunk_tokens}/{settings.chunk_overlap}"
-    return {"schema": SCHEMA_VERSION, "splitter": splitter, **embeddings.identity}
+    terms = f"{TERMS_VERSION}/{settings.language}"
+    return {"schema": SCHEMA_VERSION, "splitter": splitter, "terms": terms, **embeddings.identity}
 
 
 @dataclass(frozen=True)
@@ -158,17 +199,10 @@ class _Job:
 
 @contextmanager
 def _open_job(
-    paths: str | Path | Iterable[str | Path],
-    settings: Settings | None,
-    *,
-    glob: str | Sequence[str],
-    rebuild: bool,
-    prune: bool,
-    writing: bool,
-    keep_old: bool = False,
+    found: Findings, settings: Settings, *, rebuild: bool, prune: bool, writing: bool, keep_old: bool = False
 ) -> Iterator[_Job]:
     """Connect to the store and compare the documents with what it holds."""
-    from rag_chain.documents import find_documents, warm_up
+    from rag_chain.documents import warm_up
     from rag_chain.documents.splitting import text_to_embed
     from rag_chain.ingestion.plan import make_plan
     from rag_chain.models.building import build_embeddings
@@ -176,10 +210,8 @@ def _open_job(
     from rag_chain.store.writing import CollectionWriter
     from rag_chain.workers import WORTH_BYTES
 
-    settings = settings or Settings()
     embeddings = build_embeddings(settings)
     fingerprint = make_fingerprint(settings, embeddings)
-    found = find_documents(paths, settings, glob=glob)
     with ExitStack() as stack:
         much = found.gather() >= WORTH_BYTES
         readers = stack.enter_context(_build_readers(settings))
@@ -192,7 +224,7 @@ def _open_job(
         if exists:
             store.open_for(None if rebuild else fingerprint, writing=True)
         held = store.catalogue() if exists else {}
-        plan = make_plan(found, held, prune=prune and not glob, rebuild=rebuild)
+        plan = make_plan(found, held, prune=prune, rebuild=rebuild)
         writer = CollectionWriter(store, fingerprint, rebuild=rebuild, keep_old=keep_old, catalogue=held)
         yield _Job(settings, embeddings, store, writer, plan, readers, text_to_embed)
 
@@ -225,14 +257,41 @@ def _add_estimate(report: IngestReport, settings: Settings) -> None:
     report.minutes, report.limited_by = estimate.minutes, estimate.limited_by
 
 
-def _build_retriever(settings: Settings, embeddings: EmbeddingModel) -> BaseRetriever:
-    from rag_chain.models.building import build_reranker
+def build_search(settings: Settings, embeddings: EmbeddingModel) -> DenseRetriever | Bm25Retriever | HybridRetriever:
+    """Return the search that the settings name, whose results nothing has been done to yet."""
+    from rag_chain.retrieval.bm25 import Bm25Retriever
     from rag_chain.retrieval.dense import DenseRetriever
-    from rag_chain.retrieval.reranked import RerankedRetriever
+    from rag_chain.retrieval.hybrid import HybridRetriever
     from rag_chain.store.collection import open_store
     from rag_chain.store.vectorstore import ChunkIndex
 
     index = ChunkIndex(partial(open_store, settings), make_fingerprint(settings, embeddings), embeddings)
-    dense = DenseRetriever(embeddings=embeddings, index=index, k=settings.top_k)
-    reranker = build_reranker(settings)
-    return RerankedRetriever(retriever=dense, reranker=reranker, k=settings.top_k) if reranker else dense
+    if settings.retriever == "dense":
+        return DenseRetriever(embeddings=embeddings, index=index, k=settings.top_k)
+    if settings.retriever == "bm25":
+        return Bm25Retriever(index=index, k=settings.top_k)
+    return HybridRetriever(
+        embeddings=embeddings,
+        index=index,
+        k=settings.top_k,
+        depth=settings.search_depth,
+        dense_weight=settings.dense_weight,
+    )
+
+
+def _build_retriever(settings: Settings, embeddings: EmbeddingModel) -> RefinedRetriever:
+    """Return search -> rerank -> floor -> without duplicates -> diverse -> neighbours merged."""
+    from rag_chain.models.building import build_reranker
+    from rag_chain.retrieval.refined import RefinedRetriever
+    from rag_chain.retrieval.refining import Diversity, DuplicateFilter, Floor, NeighbourMerger, Reranking
+
+    search, reranker = build_search(settings, embeddings), build_reranker(settings)
+    floor = embeddings.floor if settings.floor is None else settings.floor
+    steps: list[BaseDocumentCompressor] = [
+        *([Reranking(reranker=reranker, floor=settings.rerank_floor)] if reranker else []),
+        Floor(floor=floor, embeddings=embeddings),
+        DuplicateFilter(),
+        *([] if settings.diversity is None else [Diversity(index=search.index, balance=1 - settings.diversity)]),
+        NeighbourMerger(),
+    ]
+    return RefinedRetriever(search=search, steps=steps, candidates=settings.candidates, k=settings.top_k)

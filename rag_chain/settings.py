@@ -98,12 +98,45 @@ class Settings(BaseSettings):
         "The default goes with the default chat model only.",
     )
     rerank_model: str | None = Field(
-        None, description="Rerank model over the nearest 30 chunks, e.g. fireworks/qwen3-reranker-8b."
+        None, description="Rerank model over the candidates, e.g. fireworks/qwen3-reranker-8b."
+    )
+    rerank_floor: float | None = Field(
+        None, allow_inf_nan=False, description="Chunks that the rerank model scores lower are left out."
+    )
+    retriever: Literal["hybrid", "dense", "bm25"] = Field(
+        "hybrid", description="How chunks are searched: by vectors and words together, or by one of them."
+    )
+    dense_weight: float = Field(
+        0.6, ge=0, le=1, description="Share of the vectors in hybrid search; the words have the rest."
+    )
+    search_depth: int = Field(
+        100, gt=0, le=1000, description="Chunks that hybrid search takes from each of its two rankings."
+    )
+    candidates: int = Field(30, gt=0, le=1000, description="Chunks that are reranked, filtered and merged to sources.")
+    floor: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="Chunks with a lower raw cosine are left out; default: 0.25 for the local model, else none.",
+    )
+    diversity: float | None = Field(
+        None, ge=0, le=1, description="Weight of unlikeness to other sources in choosing them (MMR); default: off."
+    )
+    mode: Literal["strict", "open"] = Field(
+        "strict", description="open lets the model answer from general knowledge where the documents are silent."
+    )
+    context_tokens: int = Field(
+        6000, ge=200, description="About the most tokens of sources and conversation in a prompt."
     )
     max_answer_tokens: int = Field(2048, gt=0, description="Most tokens that the chat model may generate.")
     top_k: int = Field(5, gt=0, le=100, description="Number of sources given to the chat model.")
     chunk_tokens: int | None = Field(
         None, ge=16, le=8000, description="Most tokens in a chunk; default: 200 local, 400 fireworks."
+    )
+    language: str = Field(
+        "english",
+        description="Language whose word endings keyword search looks past, as Snowball names it; or none. "
+        "Chinese, Japanese and Korean need nothing.",
     )
     chunk_overlap: int = Field(40, ge=0, description="Tokens that neighbouring chunks of a section share.")
     readers: int | None = Field(
@@ -139,6 +172,17 @@ class Settings(BaseSettings):
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("language", mode="after")
+    @classmethod
+    def _known_language(cls, value: str) -> str:
+        if value in {"english", "none"}:
+            return value
+        from snowballstemmer import algorithms
+
+        if value not in algorithms():
+            raise ValueError(f"must be none, or one of {', '.join(algorithms())}")
+        return value
 
     @field_validator("fireworks_api_base", mode="after")
     @classmethod

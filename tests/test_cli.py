@@ -181,7 +181,7 @@ def test_ask_prints_the_answer(folder: Path, capsys: pytest.CaptureFixture[str])
     main(["ingest", str(folder), "--json"])
     capsys.readouterr()
     assert main(["ask", QUESTION, "--json"]) == 0
-    assert set(read_json(capsys)) == {"answer", "sources", "citations", "grounded"}
+    assert set(read_json(capsys)) == {"answer", "sources", "citations", "grounded", "refused", "removed_citations"}
     assert main(["ask", QUESTION]) == 0
     shown = capsys.readouterr()
     assert "[1] guide/storage.md > Storage > Where rows live (verbatim)" in shown.out

@@ -71,7 +71,7 @@ def test_the_remote_chain_is_the_chain(address: str) -> None:
         assert chain.batch([QUESTION, {"question": QUESTION}]) == [answer, answer]
         parts = list(chain.stream({"question": QUESTION}))
         assert set(parts[0]) == {"sources"}
-        assert set(parts[-1]) == {"citations", "grounded"}
+        assert set(parts[-1]) == {"citations", "grounded", "refused", "removed_citations"}
         assert "".join(part.get("answer", "") for part in parts) == answer["answer"]
         chain.sync_client.close()
         asyncio.run(chain.async_client.aclose())
@@ -112,6 +112,8 @@ def test_the_schemas_name_the_typed_models(address: str) -> None:
         "sources",
         "citations",
         "grounded",
+        "refused",
+        "removed_citations",
     }
 
 

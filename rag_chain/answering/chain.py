@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import (
-    AddableDict,
     Runnable,
     RunnableBranch,
     RunnableConfig,
@@ -17,8 +17,18 @@ from langchain_core.runnables import (
 )
 from pydantic import BaseModel, ValidationError
 
-from rag_chain.answering.citations import check_answer
-from rag_chain.answering.prompt import build_prompt, defuse, format_context, format_history
+from rag_chain.answering.finishing import Finisher
+from rag_chain.answering.packing import pack_history, pack_sources
+from rag_chain.answering.prompt import (
+    KNOWLEDGE,
+    build_prompt,
+    build_rewrite_prompt,
+    check_prompt,
+    defuse,
+    format_context,
+    format_conversation,
+    format_history,
+)
 from rag_chain.answering.stopping import StoppableChain
 from rag_chain.answering.types import Answer, Question
 from rag_chain.errors import QuestionError
@@ -28,27 +38,49 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from langchain_core.documents import Document
+    from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import LanguageModelInput
+    from langchain_core.prompts import ChatPromptTemplate
 
-ANSWER_KEYS = ["sources", "answer", "citations", "grounded"]
+# What a follow-up may point back to.
+REWRITE_TOKENS = 8000
+ANSWER_KEYS = ["sources", "answer", "citations", "grounded", "refused", "removed_citations"]
 
 
 def build_answer_chain(
-    retriever: Runnable[str, list[Document]], chat_model: Runnable[LanguageModelInput, Any]
+    retriever: Runnable[str, list[Document]],
+    chat_model: Runnable[LanguageModelInput, Any],
+    *,
+    prompt: ChatPromptTemplate | None = None,
+    mode: Literal["strict", "open"] = "strict",
+    context_tokens: int = 6000,
+    embeddings: Embeddings | None = None,
 ) -> Runnable[str | Question | Mapping[str, Any], dict[str, Any]]:
     """Compose retriever, prompt and chat model.
 
     Streams ``{"sources": [...]}``, then ``{"answer": "token"}`` for each token, then
-    ``{"citations": [...], "grounded": ...}``. Without a source the model is not asked.
+    ``{"citations": [...], "grounded": ...}``. A question with a conversation before it is first made to
+    stand alone. Without a source the model is not asked, except in open mode, where it answers from general
+    knowledge and says so. Sources and conversation share ``context_tokens``; ``embeddings`` help to check
+    citations.
     """
-    prompt = RunnableLambda(_prompt_variables, name="context") | build_prompt().with_config(run_name="prompt")
-    answer = prompt | chat_model.with_config(run_name="model") | StrOutputParser(name="text")
-    answer_or_refuse = RunnableBranch((_has_no_source, RunnableLambda(_refuse, name="refuse")), answer)
+    template = check_prompt(prompt) if prompt else build_prompt(mode)
+    variables = RunnableLambda(partial(_prompt_variables, budget=context_tokens), name="context")
+    text = chat_model.with_config(run_name="model") | StrOutputParser(name="text")
+    answer = variables | template.with_config(run_name="prompt") | text
+    without = (
+        RunnableLambda(_refuse, name="refuse") if mode == "strict" else answer | RunnableGenerator(_say_so, _asay_so)
+    )
     chain = (
         RunnableLambda(read_question, name="question")
-        | RunnablePassthrough.assign(sources=_build_retrieval(retriever)).with_config(run_name="retrieve")
-        | RunnablePassthrough.assign(answer=answer_or_refuse).with_config(run_name="answer")
-        | RunnableGenerator(_check_last, _acheck_last, name="citations")
+        | RunnablePassthrough.assign(standalone=_build_rewriting(chat_model)).with_config(run_name="rewrite")
+        | RunnablePassthrough.assign(sources=_build_retrieval(retriever, context_tokens)).with_config(
+            run_name="retrieve"
+        )
+        | RunnablePassthrough.assign(answer=RunnableBranch((_has_no_source, without), answer)).with_config(
+            run_name="answer"
+        )
+        | Finisher(embeddings).build()
     )
     named = chain.pick(ANSWER_KEYS).with_config(run_name="rag_chain")
     return StoppableChain(bound=named).with_types(input_type=str | Question, output_type=Answer)  # type: ignore[arg-type]
@@ -72,16 +104,44 @@ def read_question(given: object) -> dict[str, Any]:
     return question
 
 
+def _build_rewriting(chat_model: Runnable[LanguageModelInput, Any]) -> Runnable[dict[str, Any], str]:
+    """Return the step that makes a follow-up stand alone; a first question is taken as it is."""
+    variables = RunnableLambda(_rewrite_variables, name="conversation")
+    rewrite = variables | build_rewrite_prompt() | chat_model | StrOutputParser() | RunnableLambda(str.strip)
+    return RunnableBranch((_is_first, RunnableLambda(_question_of, name="as asked")), rewrite)
+
+
+def _is_first(asked: dict[str, Any]) -> bool:
+    return not asked["chat_history"]
+
+
+def _question_of(asked: dict[str, Any]) -> str:
+    return str(asked["question"])
+
+
+def _rewrite_variables(asked: dict[str, Any]) -> dict[str, str]:
+    turns = pack_history(asked["chat_history"], REWRITE_TOKENS)
+    return {"conversation": format_conversation(turns), "question": defuse(asked["question"])}
+
+
 def _build_retrieval(
-    retriever: Runnable[str, list[Document]],
+    retriever: Runnable[str, list[Document]], context_tokens: int
 ) -> Runnable[dict[str, Any], list[dict[str, Any]]]:
+    def pack(asked: dict[str, Any], chunks: list[Document]) -> list[dict[str, Any]]:
+        return pack_sources(number_sources(chunks), asked["chat_history"], context_tokens)
+
     def find(asked: dict[str, Any], config: RunnableConfig) -> list[dict[str, Any]]:
-        return number_sources(retriever.invoke(asked["question"], config, **_filter_of(asked)))
+        return pack(asked, retriever.invoke(_text_of(asked), config, **_filter_of(asked)))
 
     async def afind(asked: dict[str, Any], config: RunnableConfig) -> list[dict[str, Any]]:
-        return number_sources(await retriever.ainvoke(asked["question"], config, **_filter_of(asked)))
+        return pack(asked, await retriever.ainvoke(_text_of(asked), config, **_filter_of(asked)))
 
     return RunnableLambda(find, afind, name="sources")
+
+
+def _text_of(asked: dict[str, Any]) -> str:
+    # A model that is told to rewrite may say nothing.
+    return asked["standalone"] or str(asked["question"])
 
 
 def _filter_of(asked: dict[str, Any]) -> dict[str, Any]:
@@ -109,11 +169,11 @@ def _as_source(number: int, chunk: Document) -> dict[str, Any]:
     }
 
 
-def _prompt_variables(asked: dict[str, Any]) -> dict[str, Any]:
+def _prompt_variables(asked: dict[str, Any], budget: int) -> dict[str, Any]:
     return {
         "context": format_context(asked["sources"]),
-        "question": defuse(asked["question"]),
-        "history": format_history(asked["chat_history"]),
+        "question": defuse(_text_of(asked)),
+        "history": format_history(pack_history(asked["chat_history"], budget)),
     }
 
 
@@ -125,35 +185,23 @@ def _refuse(_: dict[str, Any]) -> str:
     return REFUSAL
 
 
-class _Collected:
-    """Gathers a stream's parts to check the answer when it is whole."""
-
-    def __init__(self) -> None:
-        self._sources: list[dict[str, Any]] = []
-        self._answer: list[str] = []
-
-    def keep(self, part: dict[str, Any]) -> bool:
-        """Take a part; return whether there is anything in it to pass on."""
-        self._sources = part.get("sources", self._sources)
-        self._answer.append(part.get("answer") or "")
-        return set(part) != {"answer"} or bool(part["answer"])
-
-    def check(self) -> AddableDict:
-        """Return the citations and the verdict."""
-        return AddableDict(check_answer("".join(self._answer), self._sources))
+def _say_so(pieces: Iterator[str]) -> Iterator[str]:
+    """Put before an answer without sources that it is one; the model may have said so itself."""
+    begin = ""
+    for piece in pieces:
+        begin += piece
+        if not KNOWLEDGE.startswith(begin.strip()):
+            break
+    yield f"{KNOWLEDGE} {begin.strip().removeprefix(KNOWLEDGE).lstrip()}"
+    yield from pieces
 
 
-def _check_last(parts: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    collected = _Collected()
-    for part in parts:
-        if collected.keep(part):
-            yield AddableDict(part)
-    yield collected.check()
-
-
-async def _acheck_last(parts: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
-    collected = _Collected()
-    async for part in parts:
-        if collected.keep(part):
-            yield AddableDict(part)
-    yield collected.check()
+async def _asay_so(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
+    begin = ""
+    async for piece in pieces:
+        begin += piece
+        if not KNOWLEDGE.startswith(begin.strip()):
+            break
+    yield f"{KNOWLEDGE} {begin.strip().removeprefix(KNOWLEDGE).lstrip()}"
+    async for piece in pieces:
+        yield piece

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rag_chain.markup import blank_unread
+import numpy as np
+
+from rag_chain.answering.support import LIKELY, Support, find_candidates, find_support, find_verbatim
 from rag_chain.sentences import split_sentences
-from rag_chain.words import WORD, content_words, is_negated
+from rag_chain.words import content_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-# Share of a sentence's content words that one sentence of the source must hold to stand behind it.
-SUPPORT = 0.6
+    from langchain_core.embeddings import Embeddings
+
+# Cosine from which on a claim and a sentence say the same, where the embedding model knows no better.
+ALIKE = 0.85
 
 _MARK = re.compile(r"\s*\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _MARKS_AFTER_STOP = re.compile(
@@ -25,7 +28,6 @@ _MARKS_AFTER_STOP = re.compile(
     re.MULTILINE,
 )
 _LIST_MARK = re.compile(r"\s*(?:[-*+•]\s+)?(?:\d{1,3}[.)]\s+)?")
-_NUMBER = re.compile(r"\d")
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,23 @@ class Claim:
     numbers: tuple[int, ...]
 
 
-def check_answer(answer: str, sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def check_answer(
+    answer: str, sources: Sequence[Mapping[str, Any]], embeddings: Embeddings | None = None
+) -> dict[str, Any]:
     """Return ``citations``, one for each source named by a sentence, and ``grounded``.
 
     ``verbatim``: the sentence stands in the source, up to white space, case and typography.
-    ``supported``: one sentence of the source holds its numbers and most of its content words, and
-    denies as much as it does.
+    ``supported``: one sentence of the source holds its numbers, its names and most of its content words,
+    denies as much as it does and says the opposite of nothing; with ``embeddings``, fewer of its words
+    where the two are alike besides.
     ``unsupported``: neither, or there is no such source. The answer is ``grounded`` when each of
     its sentences has a citation that holds and none that does not.
     """
     by_number = {source["number"]: source for source in sources}
     claims = list(split_claims(answer))
     checked = [[_check(claim.text, number, by_number.get(number)) for number in claim.numbers] for claim in claims]
+    if embeddings is not None:
+        _check_likeness(claims, checked, by_number, embeddings)
     holds = [bool(found) and all(c["verdict"] != "unsupported" for c in found) for found in checked]
     return {"citations": [c for found in checked for c in found], "grounded": bool(claims) and all(holds)}
 
@@ -70,51 +77,44 @@ def split_claims(answer: str) -> Iterator[Claim]:
 def _check(claim: str, number: int, source: Mapping[str, Any] | None) -> dict[str, Any]:
     if source is None:
         return {"number": number, "quote": "", "start": 0, "end": 0, "verdict": "unsupported"}
-    text = source["text"]
-    verdict, span = "verbatim", find_verbatim(claim, text)
+    verdict, span = "verbatim", find_verbatim(claim, source["text"])
     if span is None:
-        verdict, span = "supported", find_support(claim, text)
-    if span is None:
-        return {
-            "number": number,
-            "quote": "",
-            "start": source["start"],
-            "end": source["start"],
-            "verdict": "unsupported",
-        }
+        verdict, span = "supported", find_support(claim, source["text"], _context_of(source))
+    return _cite(source, span or (0, 0), verdict if span else "unsupported")
+
+
+def _cite(source: Mapping[str, Any], span: tuple[int, int], verdict: str) -> dict[str, Any]:
     start, end = span
     place = {"start": source["start"] + start, "end": source["start"] + end}
-    return {"number": number, "quote": text[start:end], **place, "verdict": verdict}
+    return {"number": source["number"], "quote": source["text"][start:end], **place, "verdict": verdict}
 
 
-def find_verbatim(claim: str, text: str) -> tuple[int, int] | None:
-    """Return where the claim's words stand in the text, one after the other, or None.
-
-    White space, case, punctuation and Markdown's marks do not count.
-    """
-    wanted = [word for word, _, _ in _words(claim)]
-    held = list(_words(text))
-    for first in range(len(held) - len(wanted) + 1 if wanted else 0):
-        if all(word == held[first + number][0] for number, word in enumerate(wanted)):
-            return held[first][1], held[first + len(wanted) - 1][2]
-    return None
+def _context_of(source: Mapping[str, Any]) -> str:
+    return f"{source.get('title', '')} {source.get('heading', '')}"
 
 
-def find_support(claim: str, text: str) -> tuple[int, int] | None:
-    """Return the sentence of the text that holds the claim's numbers and most of its content words, or None."""
-    wanted = content_words(claim)
-    numbers = {word for word in wanted if _NUMBER.search(word)}
-    negated = is_negated(claim)
-    best, best_share = None, 0.0
-    for start, end in split_sentences(text):
-        held = content_words(text[start:end])
-        share = len(wanted & held) / len(wanted) if wanted else 0.0
-        if numbers <= held and share > best_share and is_negated(text[start:end]) == negated:
-            best, best_share = (start, end), share
-    return best if best_share >= SUPPORT else None
+def _check_likeness(
+    claims: Sequence[Claim],
+    checked: Sequence[list[dict[str, Any]]],
+    sources: Mapping[int, Mapping[str, Any]],
+    embeddings: Embeddings,
+) -> None:
+    """Look again at what the words alone do not support, with one request for all of it."""
+    open_: list[tuple[dict[str, Any], Mapping[str, Any], str, tuple[int, int]]] = []
+    for claim, citations in zip(claims, checked, strict=True):
+        for citation in citations:
+            source = sources.get(citation["number"])
+            if citation["verdict"] != "unsupported" or source is None:
+                continue
+            found = max(find_candidates(claim.text, source["text"], _context_of(source)), key=_share_of, default=None)
+            if found is not None and found.share >= LIKELY:
+                open_.append((citation, source, claim.text, (found.start, found.end)))
+    texts = [text for _, source, claim, (start, end) in open_ for text in (claim, source["text"][start:end])]
+    vectors = np.array(embeddings.embed_documents(texts)) if texts else np.empty((0, 1))
+    for (citation, source, _, span), one, other in zip(open_, vectors[::2], vectors[1::2], strict=True):
+        if float(one @ other) >= getattr(embeddings, "alike", ALIKE):
+            citation.update(_cite(source, span, "supported"))
 
 
-def _words(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield the words of a text, folded, with their offsets; addresses of links and tags are no words."""
-    for match in WORD.finditer(blank_unread(text)):
-        yield unicodedata.normalize("NFKC", match[0]).casefold(), match.start(), match.end()
+def _share_of(found: Support) -> float:
+    return found.share

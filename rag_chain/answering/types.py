@@ -39,6 +39,7 @@ class Source(BaseModel):
     text: str
     score: float = Field(description="Raw cosine of question and chunk, at most 1.")
     page: int | None = Field(None, description="Page in the document, from 1, where it has pages.")
+    cut: bool = Field(False, description="Whether there was room for the first sentences only.")
 
 
 class Citation(BaseModel):
@@ -60,3 +61,5 @@ class Answer(BaseModel):
     sources: list[Source]
     citations: list[Citation]
     grounded: bool = Field(description="True when every sentence of the answer is backed by a source.")
+    refused: bool = Field(False, description="True when the answer is that the documents do not answer the question.")
+    removed_citations: int = Field(0, description="Citations taken out of the answer since no source has their number.")

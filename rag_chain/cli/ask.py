@@ -39,16 +39,13 @@ def run(options: argparse.Namespace) -> int:
 def show_answer(settings: Settings, asked: Mapping[str, Any]) -> None:
     """Print an answer as it comes, then its sources and whether it is backed by them."""
     from rag_chain.cli.common import place, shorten
-    from rag_chain.models.extractive import REFUSAL
     from rag_chain.pipeline import build_chain
 
     sources: list[dict[str, Any]] = []
     checked: dict[str, Any] = {}
-    answer = ""
     for part in build_chain(settings).stream(asked):
         sources = part.get("sources", sources)
         print(part.get("answer", ""), end="", flush=True)
-        answer += part.get("answer", "")
         checked = part if "grounded" in part else checked
     print("\n")
     by_number = {source["number"]: source for source in sources}
@@ -58,5 +55,5 @@ def show_answer(settings: Settings, asked: Mapping[str, Any]) -> None:
     # A refusal has no citation either, and says so itself.
     if not checked["grounded"] and checked["citations"]:
         print("Not all of this answer is backed by the documents.", file=sys.stderr)
-    elif not checked["grounded"] and not answer.strip().startswith(REFUSAL):
+    elif not checked["grounded"] and not checked["refused"]:
         print("This answer is not backed by the documents.", file=sys.stderr)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that the command line names."""
     given = {name: getattr(options, name) for name in ("milvus_uri", "collection", "provider")}
+    given["retriever"] = getattr(options, "retriever", None)
     given["top_k"] = getattr(options, "k", None)
     given["allow_private"] = getattr(options, "allow_private", False) or None
     return {name: value for name, value in given.items() if value not in (None, "")}

@@ -1,4 +1,4 @@
-"""The progress bar of an ingest, on a terminal only."""
+"""Progress bars, on a terminal only."""
 
 from __future__ import annotations
 
@@ -23,5 +23,19 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
             seconds = bar.format_dict["elapsed"] or 1.0
             bar.total, bar.n = progress.total, progress.documents
             bar.set_postfix_str(f"{progress.chunks:,} chunks, {progress.tokens / seconds:,.0f} tokens/s")
+
+        yield show
+
+
+@contextmanager
+def count_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a callback that shows how many of how many are done."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit="", disable=not sys.stderr.isatty(), leave=False, file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
 
         yield show

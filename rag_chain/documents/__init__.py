@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from functools import partial
 from itertools import tee
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 from rag_chain.documents.finding import FoundFile, Limits, Refusal, Skipped, find_files
 from rag_chain.errors import DocumentError
@@ -103,6 +105,19 @@ def find_documents(
     """Return the files at the given places within the limits of the settings, unread."""
     limits = _find_limits(settings or _default_settings())
     return Findings(find_files(paths, globs=(glob,) if isinstance(glob, str) else tuple(glob), limits=limits))
+
+
+def as_findings(rows: Iterable[tuple[str, str, str]], root: str) -> Findings:
+    """Return texts that are in no file as if each were one: ``(source, title, text)``, below the address ``root``."""
+    return Findings([_as_file(source, title, text, root) for source, title, text in rows])
+
+
+def _as_file(source: str, title: str, text: str, root: str) -> FoundFile:
+    # A title goes where Markdown pages have theirs; where there is no text it is one.
+    front = f"---\ntitle: {json.dumps(title)}\n---\n\n" if title else ""
+    data = f"{front}{text.strip() or title}\n".encode("utf-8", "replace")
+    uri = f"{root}/{quote(source)}"
+    return FoundFile(source, uri, root, 0.0, len(data), partial(bytes, data), ".md")
 
 
 def split_documents(documents: Iterable[Document], settings: Settings | None = None) -> Iterator[Document]:

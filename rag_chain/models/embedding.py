@@ -55,6 +55,15 @@ class EmbeddingModel(Embeddings):
     def identity(self) -> dict[str, str | int | None]:
         """The model, its vector length where one was asked for, and its task prefixes."""
 
+    @property
+    def floor(self) -> float:
+        """The cosine below which a chunk is about something else, where that has been measured; else -1."""
+        return -1.0
+
+    def reads(self, text: str) -> bool:
+        """Return whether the model was made to read such a text; its vectors say little where not."""
+        return True
+
     @abstractmethod
     def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Embedded]:
         """Yield the vectors of each batch of documents, in order.

@@ -40,7 +40,14 @@ SENTENCE_WEIGHT, SOURCE_WEIGHT, WORDS_WEIGHT = 0.5, 0.2, 0.3
 
 _SOURCE = re.compile(r'<source number="(\d+)"[^>]*>\n(.*?)\n</source>', re.DOTALL)
 _QUESTION = re.compile(r"<question>\n?(.*?)\n?</question>", re.DOTALL)
-_DEFUSED = re.compile(r"&lt;(?=/?\s*(?:context|source|question)\b)", re.IGNORECASE)
+_CONVERSATION = re.compile(r"<conversation>\n?(.*?)\n?</conversation>", re.DOTALL)
+_SAID_BEFORE = re.compile(r"^user: (.+)$", re.MULTILINE)
+_POINTS_BACK = re.compile(
+    r"\b(?:it|its|they|them|their|this|that|these|those|he|she|him|her|his|one|ones|there|same|else|other|another)\b"
+    r"|^\W*(?:and|or|but|why|how so|what about|how about)\b",
+    re.IGNORECASE,
+)
+_DEFUSED = re.compile(r"&lt;(?=/?\s*(?:context|source|question|conversation)\b)", re.IGNORECASE)
 _LIST_MARK = re.compile(r"^(?:[-*+]|\d+[.)])\s+")
 _NOT_PROSE = re.compile(
     r"^[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?(`{3,}|~{3,}).*?(?:^[ \t]*\1[^\n]*$|\Z)"  # fenced code, whole or cut off
@@ -100,7 +107,11 @@ class ExtractiveChatModel(BaseChatModel):
 
     def _pieces(self, messages: list[BaseMessage]) -> Iterator[str]:
         """Yield the answer word by word."""
-        sources, question = read_prompt(str(messages[-1].text))
+        text = str(messages[-1].text)
+        if conversation := _CONVERSATION.search(text):
+            yield complete_question(read_prompt(text)[1], conversation[1])
+            return
+        sources, question = read_prompt(text)
         chosen = choose_sentences(self._score(sources, question))
         answer = "\n\n".join(f"{sentence.text} [{sentence.source}]" for sentence in chosen) or REFUSAL
         yield from re.findall(r"\S+\s*", answer)
@@ -134,6 +145,13 @@ def read_prompt(text: str) -> tuple[dict[int, str], str]:
     return {int(number): _DEFUSED.sub("<", body) for number, body in _SOURCE.findall(text)}, _DEFUSED.sub(
         "<", questions[-1]
     )
+
+
+def complete_question(question: str, conversation: str) -> str:
+    """Return a follow-up with the question before it, if it points back or says too little to stand alone."""
+    asked = _SAID_BEFORE.findall(conversation)
+    alone = len(content_words(question)) > 1 and not _POINTS_BACK.search(question)
+    return question if alone or not asked else f"{asked[-1]} {question}"
 
 
 def quotable(source: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.embeddings import Embeddings  # noqa: TC002  pydantic reads it
 from langchain_core.retrievers import BaseRetriever
@@ -15,20 +15,14 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
     from langchain_core.documents import Document
 
-
-class Index(Protocol):
-    """What a retriever searches."""
-
-    def nearest(
-        self, vector: list[float], k: int, conditions: Mapping[str, Any] | None = None
-    ) -> list[tuple[Document, float]]:
-        """Return the ``k`` nearest chunks with their cosines, best first."""
+    from rag_chain.retrieval.index import Index
 
 
 class DenseRetriever(BaseRetriever):
-    """A LangChain retriever: ``invoke(question, filter={...})`` returns chunks, nearest first.
+    """A LangChain retriever: ``invoke(question, filter={...}, k=5)`` returns chunks, nearest first.
 
-    Each chunk's metadata holds its raw cosine as ``score``.
+    Each chunk's metadata holds its raw cosine as ``score``. ``index`` is an
+    :class:`~rag_chain.retrieval.index.Index`.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -61,6 +55,6 @@ class DenseRetriever(BaseRetriever):
     def _search(self, vector: list[float], k: int | None, conditions: Mapping[str, Any] | None) -> list[Document]:
         index: Index = self.index
         found = index.nearest(vector, k or self.k, conditions)
-        for document, score in found:
-            document.metadata["score"] = score
+        for rank, (document, score) in enumerate(found, start=1):
+            document.metadata |= {"score": score, "dense_rank": rank}
         return [document for document, _ in found]

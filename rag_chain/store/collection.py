@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -16,8 +19,8 @@ from rag_chain.store.filters import build_expression
 from rag_chain.store.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
 from rag_chain.store.generations import Generations
 from rag_chain.store.links import Address
-from rag_chain.store.rows import build_row
-from rag_chain.store.schema import DENSE, understands_text
+from rag_chain.store.rows import build_row, describe_terms
+from rag_chain.store.schema import DENSE, TERMS, understands_text
 from rag_chain.store.turns import take_turn, try_turn
 
 if TYPE_CHECKING:
@@ -57,9 +60,10 @@ class Store:
     The collection's name is a Milvus alias; what it points at is replaced as a whole by a rebuild.
     """
 
-    def __init__(self, address: Address, name: str) -> None:
+    def __init__(self, address: Address, name: str, language: str = "english") -> None:
         self.address = address
         self.name = name
+        self.language = language
         self._milvus = Connection(address, self._load)
         self.generations = Generations(self._milvus, name)
 
@@ -132,6 +136,9 @@ class Store:
             build_row(chunk, vector, 0 if chunk.metadata["position"] else counts[chunk.metadata["source"]])
             for chunk, vector in zip(chunks, vectors, strict=True)
         ]
+        if self.understands_text:
+            for row, chunk in zip(rows, chunks, strict=True):
+                row[TERMS] = describe_terms(chunk, self.language)
         for start in range(0, len(rows), ROWS_PER_CALL):
             self._upsert(rows[start : start + ROWS_PER_CALL])
 
@@ -175,6 +182,22 @@ class Store:
 
         return self._run("reading the collection", call)
 
+    def sample(self, count: int, *, seed: int) -> list[tuple[str, str]]:
+        """Return source and text of chunks drawn at random, one from each document as long as there are others."""
+        drawn = random.Random(seed)  # noqa: S311  no secret depends on it
+        rows = self.read("position >= 0", ["source"], list)
+        drawn.shuffle(rows)
+        taken: Counter[str] = Counter()
+        turns: list[tuple[int, str]] = []
+        for row in rows:
+            turns.append((taken[row["source"]], row["id"]))
+            taken[row["source"]] += 1
+        chosen = [chunk for _, chunk in sorted(turns, key=itemgetter(0))[:count]]
+        fields = ["source", "text"]
+        read = self._run("reading chunks", lambda c: c.get(self.name, chosen, fields, timeout=self._timeout))
+        found = {row["id"]: row for row in read}
+        return [(found[number]["source"], found[number]["text"]) for number in chosen if number in found]
+
     def flush(self) -> None:
         """Make everything written so far durable and quick to search."""
         self._run("flushing", lambda c: c.flush(self.name, timeout=max(self._timeout, FLUSH_SECONDS)))
@@ -192,7 +215,7 @@ class Store:
     def rebuild(self, fingerprint: Fingerprint, dimensions: int) -> Store:
         """Return a new, empty collection beside this one; :meth:`publish` puts it in this one's place."""
         name = self.generations.create(fingerprint, dimensions, with_bm25=self.understands_text)
-        return Store(self.address, name)
+        return Store(self.address, name, self.language)
 
     def publish(self, new: Store, *, keep_old: bool = False) -> None:
         """Let the new collection answer from now on, and drop all older ones unless they are to be kept."""
@@ -254,4 +277,4 @@ def open_store(settings: Settings, *, hosted: bool = False, meanwhile: Callable[
     uri = str(path.parent.resolve() / path.name) if settings.is_milvus_lite else settings.milvus_uri
     token = settings.milvus_token.get_secret_value() if settings.milvus_token else ""
     address = Address(uri, token, settings.milvus_db_name or "", settings.store_timeout, hosted, meanwhile)
-    return Store(address, settings.collection)
+    return Store(address, settings.collection, settings.language)

@@ -47,7 +47,7 @@ class Generations:
         def create(client: MilvusClient) -> None:
             client.create_collection(
                 name,
-                schema=build_schema(dimensions, with_bm25=with_bm25),
+                schema=build_schema(dimensions, with_bm25=with_bm25, on_lite=self._milvus.address.is_lite),
                 # Reads may be a moment behind: 4 ms against 321 ms for Strong just after a write.
                 consistency_level="Bounded",
                 properties=as_properties(fingerprint),

@@ -13,10 +13,13 @@ from rag_chain.store.schema import (
     KEY,
     SOURCE_BYTES,
     SPARSE,
+    TERMS,
+    TERMS_BYTES,
     TEXT,
     TEXT_BYTES,
     TITLE_BYTES,
 )
+from rag_chain.store.terms import find_terms
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 _FIXED = frozenset({"source", "title", "heading", "version", "uri", "position", "start", "end", "chunks", "modified"})
 # What the loaded document knows and no search needs.
 _LEFT_OUT = frozenset({"content_hash", "root"})
-_RESERVED = frozenset({KEY, TEXT, DENSE, SPARSE})
+_RESERVED = frozenset({KEY, TEXT, TERMS, DENSE, SPARSE})
 _NAME = re.compile(r"[A-Za-z_]\w{0,63}")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -58,6 +61,13 @@ def build_row(chunk: Document, vector: NDArray[Any], chunks: int) -> dict[str, A
         "modified": int(known.get("modified") or 0),
         "chunks": chunks,
     }
+
+
+def describe_terms(chunk: Document, language: str) -> str:
+    """Return what BM25 counts for a chunk: the terms of its title, its headings and its text."""
+    title, heading = str(chunk.metadata.get("title") or ""), str(chunk.metadata.get("heading") or "")
+    context = heading if heading.startswith(title) else f"{title} {heading}"
+    return cut_bytes(" ".join(find_terms(f"{context} {chunk.page_content}", language)), TERMS_BYTES)
 
 
 def cut_bytes(text: str, most: int) -> str:

@@ -6,25 +6,40 @@ import rag_chain.store.vendor  # noqa: F401  # isort: skip  must come before lan
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from langchain_core.runnables.config import run_in_executor
 from langchain_milvus import Milvus
 
 from rag_chain.errors import StoreError
 from rag_chain.store.filters import build_expression, matches
 from rag_chain.store.links import store_errors
-from rag_chain.store.schema import DENSE, DENSE_SEARCH, KEY, LITE_INDEX, OUTPUT_FIELDS, SERVER_INDEX, TEXT
+from rag_chain.store.schema import (
+    DENSE,
+    DENSE_SEARCH,
+    KEY,
+    LITE_INDEX,
+    OUTPUT_FIELDS,
+    SERVER_INDEX,
+    SPARSE,
+    SPARSE_SEARCH,
+    TEXT,
+)
+from rag_chain.store.terms import find_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from langchain_core.documents import Document
     from langchain_core.embeddings import Embeddings
+    from numpy.typing import NDArray
 
     from rag_chain.store.collection import Store
     from rag_chain.store.filters import Filter
     from rag_chain.store.fingerprint import Fingerprint
+
+T = TypeVar("T")
 
 # Before a search that failed is made again, in seconds.
 PAUSES = (0.0, 0.3)
@@ -58,15 +73,52 @@ class ChunkStore(Milvus):
 
     def nearest(self, vector: list[float], k: int, conditions: Filter | None = None) -> list[tuple[Document, float]]:
         """Return the ``k`` chunks nearest to a unit-length vector with their cosines, best first."""
-        conditions = conditions or {}
+
+        def search(limit: int, expression: str) -> list[tuple[Document, float]]:
+            return self.similarity_search_with_score_by_vector(
+                vector, k=limit, expr=expression or None, timeout=self._store.address.timeout
+            )
+
+        return self._find(search, k, conditions or {})
+
+    def matching(self, text: str, k: int, conditions: Filter | None = None) -> list[tuple[Document, float]]:
+        """Return the ``k`` chunks with the most BM25 for a text, best first; none where Milvus has no BM25."""
+        terms = " ".join(find_terms(text, self._store.language)) if self._store.understands_text else ""
+
+        def search(limit: int, expression: str) -> list[tuple[Document, float]]:
+            found = self.client.search(
+                self.collection_name,
+                data=[terms],
+                anns_field=SPARSE,
+                search_params=SPARSE_SEARCH,
+                limit=limit,
+                filter=expression,
+                output_fields=self._get_output_fields(),
+                timeout=self._store.address.timeout,
+            )
+            # Milvus Lite gives what it sorts by, which is the negative.
+            return [(chunk, abs(score)) for chunk, score in self._parse_documents_from_search_results(found)]
+
+        return self._find(search, k, conditions or {}) if terms else []
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Return the unit-length vectors of these chunks, of those that are there."""
+        with store_errors("reading vectors"):
+            rows = self.client.get(self.collection_name, list(ids), [DENSE], timeout=self._store.address.timeout)
+        return {row[KEY]: np.asarray(row[DENSE], np.float32) for row in rows}
+
+    def _find(
+        self, search: Callable[[int, str], list[tuple[Document, float]]], k: int, conditions: Filter
+    ) -> list[tuple[Document, float]]:
+        """Return ``k`` results that satisfy a filter.
+
+        Milvus' patterns may select too much; what is dropped is made up for by looking further.
+        """
         expression = build_expression(conditions, prefixes_only=not self._store.understands_text)
         limit = k
         while True:
             with store_errors("searching"):
-                found = self.similarity_search_with_score_by_vector(
-                    vector, k=limit, expr=expression or None, timeout=self._store.address.timeout
-                )
-            # Milvus' patterns may select too much; what is dropped is made up for by looking further.
+                found = search(limit, expression)
             kept = [pair for pair in found if matches(conditions, pair[0].metadata)]
             if len(kept) >= k or len(found) < limit or limit >= MOST_RESULTS:
                 return kept[:k]
@@ -113,19 +165,31 @@ class ChunkIndex:
         self._lock = threading.Lock()
 
     def nearest(self, vector: list[float], k: int, conditions: Filter | None = None) -> list[tuple[Document, float]]:
-        """Return the ``k`` nearest chunks with their cosines, best first; see :meth:`ChunkStore.nearest`.
+        """Return the ``k`` nearest chunks with their cosines, best first; see :meth:`ChunkStore.nearest`."""
+        return self._ask(lambda store: store.nearest(vector, k, conditions))
 
-        The collection may be replaced by a rebuild, or the process that serves it end, while it is
-        searched: then it is opened anew and searched once more.
+    def matching(self, text: str, k: int, conditions: Filter | None = None) -> list[tuple[Document, float]]:
+        """Return the ``k`` chunks with the most BM25 for a text, best first; see :meth:`ChunkStore.matching`."""
+        return self._ask(lambda store: store.matching(text, k, conditions))
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Return the unit-length vectors of these chunks, of those that are there."""
+        return self._ask(lambda store: store.vectors(ids))
+
+    def _ask(self, ask: Callable[[ChunkStore], T]) -> T:
+        """Ask the collection.
+
+        It may be replaced by a rebuild, or the process that serves it end, while it is searched:
+        then it is opened anew and asked once more.
         """
         for pause in PAUSES:
             store = self._open()
             try:
-                return store.nearest(vector, k, conditions)
+                return ask(store)
             except StoreError:
                 self._forget(store)
                 time.sleep(pause)
-        return self._open().nearest(vector, k, conditions)
+        return ask(self._open())
 
     def _open(self) -> ChunkStore:
         with self._lock:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_chain.answering.citations import check_answer, find_support, find_verbatim, split_claims
+from rag_chain.answering.citations import check_answer, split_claims
+from rag_chain.answering.support import find_support, find_verbatim
 from rag_chain.sentences import split_sentences
 from rag_chain.words import content_words
 

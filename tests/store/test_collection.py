@@ -121,9 +121,10 @@ def test_chunks_come_back_as_they_were_written(store: Store) -> None:
     (row,) = store.client.query(store.name, filter='id != ""', output_fields=["*"])
     vector = row.pop("dense")
     assert np.allclose(vector, embed([chunk])[0])
-    assert len(row.pop("sparse")) == 3
+    assert len(row.pop("sparse")) == 6
     assert row == {
         "id": chunk.id,
+        "terms": "md one two text 日本 本語",
         "text": "Some text.\n\n日本語 😀",
         "source": "a.md",
         "title": "a.md",

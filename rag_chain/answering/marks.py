@@ -1,0 +1,61 @@
+"""Find the ``[n]`` in an answer, also while it is still coming, and take out those that name no source."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# What models write for [1]: lists of numbers, and the brackets of some with what they mean by their source.
+_MARK = re.compile(r"([ \t]*)(?:\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]|【(\d{1,3})(?:[†:][^】\n]{0,40})?】)")
+# What may become one when more has come; code in backticks is no place for one.
+_BEGUN = re.compile(r"[ \t]*(?:\[[\d\s,]{0,20}|【[^】\n]{0,45})?\Z")
+_CODE = re.compile(r"(`+)")
+
+
+class MarkFilter:
+    """Passes an answer on piece by piece, with every mark as ``[n]`` and those of no source taken out.
+
+    ``removed`` counts the numbers taken out. What stands in backticks stays as it is.
+    """
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self._numbers = frozenset(numbers)
+        self._kept_back = ""
+        self._fence = ""
+        self.removed = 0
+
+    def feed(self, piece: str) -> str:
+        """Return what can be said of the answer now that this has come."""
+        text = self._kept_back + piece
+        end = len(text) - len(text.rstrip("`"))
+        begun = _BEGUN.search(text)
+        cut = len(text) - end if end else begun.start() if begun else len(text)
+        self._kept_back = text[cut:]
+        return self._filter(text[:cut])
+
+    def finish(self) -> str:
+        """Return what was kept back."""
+        rest, self._kept_back = self._kept_back, ""
+        return self._filter(rest)
+
+    def _filter(self, text: str) -> str:
+        parts = []
+        for number, part in enumerate(_CODE.split(text)):
+            if number % 2:
+                self._fence = "" if part == self._fence else self._fence or part
+                parts.append(part)
+            else:
+                parts.append(part if self._fence else _MARK.sub(self._rewrite, part))
+        return "".join(parts)
+
+    def _rewrite(self, found: re.Match[str]) -> str:
+        numbers = [int(number) for number in (found[2] or found[3]).split(",")]
+        # Sources are numbered from 1: [0] is the index of something.
+        if numbers == [0]:
+            return found[0]
+        kept = [number for number in numbers if number in self._numbers]
+        self.removed += len(numbers) - len(kept)
+        return f"{found[1]}{''.join(f'[{number}]' for number in kept)}" if kept else ""

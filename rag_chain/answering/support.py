@@ -1,0 +1,115 @@
+"""Find what stands behind a claim in a source: the same words in a row, or a sentence that says as much."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rag_chain.markup import blank_unread
+from rag_chain.sentences import split_sentences
+from rag_chain.words import NUMBER_WORDS, OPPOSITES, WORD, content_words, find_names, is_negated, stem_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Share of a claim's content words that one sentence of the source must hold to stand behind it, and the share
+# with which it may, if the embedding model finds the two alike.
+SUPPORT, LIKELY = 0.6, 0.35
+# Of these, at least so many must be the sentence's own and not only its heading's.
+OWN = 0.3
+
+_NUMBER = re.compile(r"\d")
+_POINTS_BACK = re.compile(r"\W*(?:it|they|this|that|these|those|he|she|its|their|his|her|such)\b", re.IGNORECASE)
+# Sentences in a document that are meant for a model; what they say is no fact.
+_INSTRUCTION = re.compile(
+    r"\b(?:ignore|disregard|forget|override)\b.{0,40}\b(?:instructions?|prompts?|(?:everything|all|anything) "
+    r"(?:above|before|previous))\b"
+    r"|\b(?:new|real|following) instructions?\s*:|\byou are now\b|\bpretend (?:to be|that you)\b"
+    r"|\b(?:reply|respond|answer)\b.{0,20}\b(?:only with|exactly|with the words?)\b"
+    r"|\b(?:assistant|chatbot)s?\s*[:,]?\s+(?:must|shall|please|you)\b"
+    r"|\binstead,? (?:say|reply|respond|answer)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Support:
+    """A sentence of a source, and the share of a claim's words that it holds."""
+
+    start: int
+    end: int
+    share: float
+
+
+def find_verbatim(claim: str, text: str) -> tuple[int, int] | None:
+    """Return where the claim's words stand in the text, one after the other, or None.
+
+    White space, case, punctuation and Markdown's marks do not count. What stands in an instruction to a
+    model is no statement and is not found.
+    """
+    wanted = [word for word, _, _ in _words(claim)]
+    held = list(_words(text))
+    for first in range(len(held) - len(wanted) + 1 if wanted else 0):
+        if all(word == held[first + number][0] for number, word in enumerate(wanted)):
+            start, end = held[first][1], held[first + len(wanted) - 1][2]
+            if not _is_instruction(text, start, end):
+                return start, end
+    return None
+
+
+def find_support(claim: str, text: str, context: str = "") -> tuple[int, int] | None:
+    """Return the sentence of the text that stands behind the claim by its words, or None."""
+    best = max(find_candidates(claim, text, context), key=lambda found: found.share, default=None)
+    return (best.start, best.end) if best is not None and best.share >= SUPPORT else None
+
+
+def find_candidates(claim: str, text: str, context: str = "") -> Iterator[Support]:
+    """Yield the sentences of the text that may stand behind the claim.
+
+    Each holds the claim's numbers and, with the headings in ``context`` and the sentence that it points back
+    to, its names; it denies as much as the claim does, says the opposite of none of its words, and is no
+    instruction to a model.
+    """
+    wanted = stem_words(content_words(claim))
+    numbers = {word for word in content_words(claim) if _NUMBER.search(word)}
+    names = {name.lower() for name in find_names(claim, text)}
+    before = ""
+    for start, end in split_sentences(text):
+        sentence = text[start:end]
+        held = content_words(sentence)
+        around = held | content_words(context) | (content_words(before) if _POINTS_BACK.match(sentence) else set())
+        before = sentence
+        fits = numbers <= held and _count_words(claim) <= _count_words(sentence)
+        if not (fits and stem_words(names) <= stem_words(around) and is_negated(sentence) == is_negated(claim)):
+            continue
+        stems = stem_words(held)
+        own = len(wanted & stems) / len(wanted) if wanted else 0.0
+        share = len(wanted & stem_words(around)) / len(wanted) if wanted else 0.0
+        if own >= OWN and not _contradicts(wanted, stems) and not _INSTRUCTION.search(sentence):
+            yield Support(start, end, share)
+
+
+def _count_words(text: str) -> set[str]:
+    """Return the numbers that are written as words."""
+    return {word.lower() for word in WORD.findall(text)} & NUMBER_WORDS
+
+
+def _contradicts(claimed: set[str], held: set[str]) -> bool:
+    return any(
+        (one in claimed - held and other in held - claimed) or (other in claimed - held and one in held - claimed)
+        for one, other in OPPOSITES
+    )
+
+
+def _is_instruction(text: str, start: int, end: int) -> bool:
+    """Return whether a passage lies in sentences of which one is an instruction to a model."""
+    touched = [text[first:last] for first, last in split_sentences(text) if first < end and last > start]
+    return any(_INSTRUCTION.search(sentence) for sentence in touched)
+
+
+def _words(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield the words of a text, folded, with their offsets; addresses of links and tags are no words."""
+    for match in WORD.finditer(blank_unread(text)):
+        yield unicodedata.normalize("NFKC", match[0]).casefold(), match.start(), match.end()

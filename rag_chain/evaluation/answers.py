@@ -1,0 +1,76 @@
+"""Measure answers: against known ones, as refusals, and by their citations."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rag_chain.evaluation.datasets import TestQuestion
+
+_MARK = re.compile(r"\[\d+(?:\s*,\s*\d+)*\]")
+_ARTICLE = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalize(text: str) -> str:
+    """Return a text as SQuAD's official script compares it: lower case, no punctuation, articles or citations."""
+    plain = _MARK.sub(" ", text).lower().translate(_PUNCTUATION)
+    return " ".join(_ARTICLE.sub(" ", plain).split())
+
+
+def exact_match(answer: str, gold: Sequence[str]) -> float:
+    """Return 1 if an answer is one of the right ones, else 0."""
+    return float(any(normalize(answer) == normalize(right) for right in gold))
+
+
+def token_f1(answer: str, gold: Sequence[str]) -> float:
+    """Return the best F1 of the answer's words and those of a right one, as in SQuAD."""
+    return max((_f1(normalize(answer).split(), normalize(right).split()) for right in gold), default=0.0)
+
+
+def _f1(found: list[str], right: list[str]) -> float:
+    shared = sum((Counter(found) & Counter(right)).values())
+    return 2 * shared / (len(found) + len(right)) if found or right else 1.0
+
+
+def holds_answer(answer: str, gold: Sequence[str]) -> float:
+    """Return 1 if the answer holds the words of a right one next to each other, else 0."""
+    return float(any(f" {normalize(right)} " in f" {normalize(answer)} " for right in gold))
+
+
+def measure_answers(
+    questions: Sequence[TestQuestion], given: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """Return each measure's value for each question that it is defined for.
+
+    ``refused`` is taken over unanswerable questions (``refusal_recall`` is its mean), ``false_refusal`` over
+    answerable ones, ``refusal_precision`` over refusals, ``citation_precision`` over answers with citations:
+    the share that hold; ``grounded`` over answers that are no refusals. ``f1``, ``exact_match`` and
+    ``holds_answer`` are taken over answerable questions, where a refusal counts 0.
+    """
+    values: dict[str, dict[str, float]] = {}
+
+    def note(measure: str, question: TestQuestion, value: float) -> None:
+        values.setdefault(measure, {})[question.id] = value
+
+    for question, answer in zip(questions, given, strict=True):
+        refused, text = bool(answer["refused"]), "" if answer["refused"] else str(answer["answer"])
+        if question.unanswerable is not None:
+            note("refusal_recall" if question.unanswerable else "false_refusal", question, float(refused))
+            if refused:
+                note("refusal_precision", question, float(question.unanswerable))
+        if question.answers:
+            note("f1", question, token_f1(text, question.answers))
+            note("exact_match", question, exact_match(text, question.answers))
+            note("holds_answer", question, holds_answer(text, question.answers))
+        verdicts = [citation["verdict"] for citation in answer["citations"]]
+        if verdicts:
+            note("citation_precision", question, sum(v != "unsupported" for v in verdicts) / len(verdicts))
+        if not refused:
+            note("grounded", question, float(answer["grounded"]))
+    return values

@@ -1,0 +1,118 @@
+"""Hybrid retrieval: dense and keyword search of one collection, fused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings  # noqa: TC002  pydantic reads it
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables.config import ContextThreadPoolExecutor, run_in_executor
+from pydantic import ConfigDict
+
+from rag_chain.retrieval.fusion import fuse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+    from langchain_core.documents import Document
+
+    from rag_chain.retrieval.index import Index
+
+    Found = list[tuple[Document, float]]
+
+
+class HybridRetriever(BaseRetriever):
+    """A LangChain retriever: ``depth`` chunks by vector and as many by words, fused; the best ``k`` are returned.
+
+    ``dense_weight`` is the vectors' share in the fusion; ``foreign_weight`` takes its place for a question
+    that the embedding model was not made to read. Each chunk's metadata holds ``score`` (raw cosine), ``fused``,
+    and ``dense_rank``, ``bm25`` and ``bm25_rank`` where that search found it. The defaults are measured, see
+    benchmarks/retrieval.md.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    embeddings: Embeddings
+    index: Any
+    k: int = 5
+    depth: int = 100
+    dense_weight: float = 0.6
+    foreign_weight: float = 0.3
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        k: int | None = None,
+    ) -> list[Document]:
+        # By words it is searched while the question is being embedded.
+        with ContextThreadPoolExecutor(1) as thread:
+            matching = thread.submit(self._match, query, k, filter)
+            vector = self.embeddings.embed_query(query)
+            nearest = self._near(vector, k, filter)
+            return self._fuse(query, vector, nearest, matching.result(), k)
+
+    async def _aget_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        k: int | None = None,
+    ) -> list[Document]:
+        async def search_dense() -> tuple[list[float], Found]:
+            vector = await self.embeddings.aembed_query(query)
+            return vector, await run_in_executor(None, self._near, vector, k, filter)
+
+        matching, (vector, nearest) = await asyncio.gather(
+            run_in_executor(None, self._match, query, k, filter), search_dense()
+        )
+        return await run_in_executor(None, self._fuse, query, vector, nearest, matching, k)
+
+    def _near(self, vector: list[float], k: int | None, conditions: Mapping[str, Any] | None) -> Found:
+        index: Index = self.index
+        return index.nearest(vector, self._deep(k), conditions)
+
+    def _match(self, query: str, k: int | None, conditions: Mapping[str, Any] | None) -> Found:
+        index: Index = self.index
+        return index.matching(query, self._deep(k), conditions)
+
+    def _fuse(self, query: str, vector: list[float], nearest: Found, matching: Found, k: int | None) -> list[Document]:
+        chunks: dict[str, Document] = {}
+        for name, found in (("dense", nearest), ("bm25", matching)):
+            for rank, (chunk, score) in enumerate(found, start=1):
+                known = chunks.setdefault(chunk.metadata["id"], chunk).metadata
+                known |= {f"{name}_rank": rank, "score" if name == "dense" else "bm25": score}
+        fused = fuse(
+            {chunk.metadata["id"]: score for chunk, score in nearest},
+            {chunk.metadata["id"]: score for chunk, score in matching},
+            dense_weight=self._weigh(query),
+            depth=self._deep(k),
+        )
+        best = [chunks[number] for number in list(fused)[: k or self.k]]
+        for chunk in best:
+            chunk.metadata["fused"] = fused[chunk.metadata["id"]]
+        self._add_cosines(vector, [chunk for chunk in best if "score" not in chunk.metadata])
+        return best
+
+    def _deep(self, k: int | None) -> int:
+        """Return how much to take from each ranking: together they must give ``k``, were they the same."""
+        return max(self.depth, k or self.k)
+
+    def _weigh(self, query: str) -> float:
+        reads = getattr(self.embeddings, "reads", None)
+        return self.dense_weight if reads is None or reads(query) else self.foreign_weight
+
+    def _add_cosines(self, vector: list[float], chunks: list[Document]) -> None:
+        """Put in the cosine of what only its words brought up."""
+        index: Index = self.index
+        vectors = index.vectors([chunk.metadata["id"] for chunk in chunks]) if chunks else {}
+        for chunk in chunks:
+            # It may have gone since.
+            found = vectors.get(chunk.metadata["id"])
+            chunk.metadata["score"] = 0.0 if found is None else float(np.dot(found, vector))

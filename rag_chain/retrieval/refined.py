@@ -1,0 +1,43 @@
+"""A search and what is done to its results, as one LangChain retriever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.documents import BaseDocumentCompressor  # noqa: TC002  pydantic reads it
+from langchain_core.retrievers import BaseRetriever
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+    from langchain_core.documents import Document
+
+
+class RefinedRetriever(BaseRetriever):
+    """A LangChain retriever: takes ``candidates`` from ``search``, hands them through ``steps``, returns ``k``."""
+
+    search: BaseRetriever
+    steps: list[BaseDocumentCompressor]
+    candidates: int = 30
+    k: int = 5
+
+    def steps_for(self, k: int) -> list[BaseDocumentCompressor]:
+        """Return the steps for so many results; some keep no more than are wanted."""
+        return [step.model_copy(update={"k": k}) if hasattr(step, "k") else step for step in self.steps]
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None, **kwargs: Any
+    ) -> list[Document]:
+        k, callbacks = k or self.k, run_manager.get_child()
+        found = self.search.invoke(query, {"callbacks": callbacks}, k=max(self.candidates, k), **kwargs)
+        for step in self.steps_for(k):
+            found = list(step.compress_documents(found, query, callbacks))
+        return found[:k]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None, **kwargs: Any
+    ) -> list[Document]:
+        k, callbacks = k or self.k, run_manager.get_child()
+        found = await self.search.ainvoke(query, {"callbacks": callbacks}, k=max(self.candidates, k), **kwargs)
+        for step in self.steps_for(k):
+            found = list(await step.acompress_documents(found, query, callbacks))
+        return found[:k]
