@@ -142,7 +142,7 @@ def build_retriever(settings: Settings | None = None) -> BaseRetriever:
     from rag_chain.models.building import build_embeddings
 
     settings = settings or Settings()
-    return _build_retriever(settings, build_embeddings(settings))
+    return build_refined_retriever(settings, build_embeddings(settings))
 
 
 def build_chain(
@@ -164,7 +164,7 @@ def build_chain(
     settings = settings or Settings()
     embeddings = build_embeddings(settings)
     return build_answer_chain(
-        retriever or _build_retriever(settings, embeddings),
+        retriever or build_refined_retriever(settings, embeddings),
         chat_model or build_chat_model(settings, embeddings),
         prompt=prompt,
         mode=settings.mode,
@@ -279,7 +279,7 @@ def build_search(settings: Settings, embeddings: EmbeddingModel) -> DenseRetriev
     )
 
 
-def _build_retriever(settings: Settings, embeddings: EmbeddingModel) -> RefinedRetriever:
+def build_refined_retriever(settings: Settings, embeddings: EmbeddingModel) -> RefinedRetriever:
     """Return search -> rerank -> floor -> without duplicates -> diverse -> neighbours merged."""
     from rag_chain.models.building import build_reranker
     from rag_chain.retrieval.refined import RefinedRetriever

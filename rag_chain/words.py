@@ -28,10 +28,10 @@ OPPOSITES = tuple(
     tuple(pair.split("/"))
     for pair in (
         "increas/decreas rise/fall rais/lower high/low higher/lower larg/small larger/smaller more/less most/least "
-        "before/after first/last begin/end start/stop enabl/disabl support/unsupport allow/forbid accept/reject "
+        "befor/after first/last begin/end start/stop enabl/disabl support/unsupport allow/forbid accept/reject "
         "includ/exclud posit/negat upper/lower inner/outer left/right north/south east/west maximum/minimum max/min "
         "success/fail true/fals open/close add/remov insert/delet read/write win/lose won/lost male/femal old/new "
-        "best/worst internal/extern public/privat cheap/expens fast/slow faster/slower"
+        "best/worst intern/extern public/privat cheap/expens fast/slow faster/slower"
     ).split()
 )
 _CAPITAL = re.compile(r"[^\W\d_a-z][\w]*|\w*[a-z][A-Z]\w*")
@@ -52,6 +52,13 @@ def is_latin(text: str) -> bool:
     """Return whether at least half of a text's letters, if it has any, are Latin."""
     letters = [character for character in text if character.isalpha()]
     return 2 * sum("LATIN" in unicodedata.name(letter, "") for letter in letters) >= len(letters)
+
+
+def is_opposed(one: str, other: str) -> bool:
+    """Return whether each of two texts has a word of which the other has the opposite instead."""
+    first, second = (stem_words(word.lower() for word in WORD.findall(text)) for text in (one, other))
+    mine, theirs = first - second, second - first
+    return any((a in mine and b in theirs) or (b in mine and a in theirs) for a, b in OPPOSITES)
 
 
 def find_names(claim: str, source: str) -> set[str]:

@@ -17,7 +17,7 @@ LAYERS = (
     ("models", "store"),
     ("documents", "ingestion", "retrieval", "answering", "evaluation"),
     ("pipeline",),
-    ("diagnosis", "measuring"),
+    ("diagnosis", "explaining", "measuring"),
     ("server",),
     ("cli",),
     ("__main__",),

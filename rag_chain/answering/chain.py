@@ -192,7 +192,7 @@ def _say_so(pieces: Iterator[str]) -> Iterator[str]:
         begin += piece
         if not KNOWLEDGE.startswith(begin.strip()):
             break
-    yield f"{KNOWLEDGE} {begin.strip().removeprefix(KNOWLEDGE).lstrip()}"
+    yield f"{KNOWLEDGE} {begin.lstrip().removeprefix(KNOWLEDGE).lstrip()}"
     yield from pieces
 
 
@@ -202,6 +202,6 @@ async def _asay_so(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
         begin += piece
         if not KNOWLEDGE.startswith(begin.strip()):
             break
-    yield f"{KNOWLEDGE} {begin.strip().removeprefix(KNOWLEDGE).lstrip()}"
+    yield f"{KNOWLEDGE} {begin.lstrip().removeprefix(KNOWLEDGE).lstrip()}"
     async for piece in pieces:
         yield piece

@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # What models write for [1]: lists of numbers, and the brackets of some with what they mean by their source.
-_MARK = re.compile(r"([ \t]*)(?:\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]|【(\d{1,3})(?:[†:][^】\n]{0,40})?】)")
-# What may become one when more has come; code in backticks is no place for one.
-_BEGUN = re.compile(r"[ \t]*(?:\[[\d\s,]{0,20}|【[^】\n]{0,45})?\Z")
+_ONE = r"\[\d{1,3}(?:\s*,\s*\d{1,3})*\]|【\d{1,3}(?:[†:][^】\n]{0,40})?】"
+_MARKS = re.compile(rf"([ \t]*)((?:{_ONE})(?:[ \t]?(?:{_ONE}))*)")
+_NUMBERS = re.compile(r"\[([\d\s,]+)\]|【(\d+)")
+# What may become a row of them, or go on as one, when more has come; code in backticks is no place for one.
+_BEGUN = re.compile(rf"[ \t]*(?:(?:{_ONE})[ \t]?)*(?:\[[\d\s,]{{0,20}}|【[^】\n]{{0,45}})?\Z")
 _CODE = re.compile(r"(`+)")
 
 
@@ -48,11 +50,11 @@ class MarkFilter:
                 self._fence = "" if part == self._fence else self._fence or part
                 parts.append(part)
             else:
-                parts.append(part if self._fence else _MARK.sub(self._rewrite, part))
+                parts.append(part if self._fence else _MARKS.sub(self._rewrite, part))
         return "".join(parts)
 
     def _rewrite(self, found: re.Match[str]) -> str:
-        numbers = [int(number) for number in (found[2] or found[3]).split(",")]
+        numbers = [int(n) for listed, one in _NUMBERS.findall(found[2]) for n in (listed or one).split(",")]
         # Sources are numbered from 1: [0] is the index of something.
         if numbers == [0]:
             return found[0]

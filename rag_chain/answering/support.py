@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rag_chain.markup import blank_unread
 from rag_chain.sentences import split_sentences
-from rag_chain.words import NUMBER_WORDS, OPPOSITES, WORD, content_words, find_names, is_negated, stem_words
+from rag_chain.words import NUMBER_WORDS, WORD, content_words, find_names, is_negated, is_opposed, stem_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def find_candidates(claim: str, text: str, context: str = "") -> Iterator[Suppor
     """
     wanted = stem_words(content_words(claim))
     numbers = {word for word in content_words(claim) if _NUMBER.search(word)}
-    names = {name.lower() for name in find_names(claim, text)}
+    names = content_words(" ".join(find_names(claim, text)))
     before = ""
     for start, end in split_sentences(text):
         sentence = text[start:end]
@@ -87,20 +87,13 @@ def find_candidates(claim: str, text: str, context: str = "") -> Iterator[Suppor
         stems = stem_words(held)
         own = len(wanted & stems) / len(wanted) if wanted else 0.0
         share = len(wanted & stem_words(around)) / len(wanted) if wanted else 0.0
-        if own >= OWN and not _contradicts(wanted, stems) and not _INSTRUCTION.search(sentence):
+        if own >= OWN and not is_opposed(claim, sentence) and not _INSTRUCTION.search(sentence):
             yield Support(start, end, share)
 
 
 def _count_words(text: str) -> set[str]:
     """Return the numbers that are written as words."""
     return {word.lower() for word in WORD.findall(text)} & NUMBER_WORDS
-
-
-def _contradicts(claimed: set[str], held: set[str]) -> bool:
-    return any(
-        (one in claimed - held and other in held - claimed) or (other in claimed - held and one in held - claimed)
-        for one, other in OPPOSITES
-    )
 
 
 def _is_instruction(text: str, start: int, end: int) -> bool:

@@ -15,6 +15,7 @@ COMMANDS = {
     "ingest": "bring the collection in step with documents",
     "ask": "answer a question from the documents, with citations",
     "search": "show the passages that a question finds",
+    "explain": "show how a question's sources were found, and where a document fell out",
     "evaluate": "measure retrieval and answers on questions whose answers are known",
     "serve": "serve the chain over HTTP (LangServe)",
     "doctor": "check the settings, the models and the store",

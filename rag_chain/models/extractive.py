@@ -18,7 +18,9 @@ from pydantic import ConfigDict
 
 from rag_chain.errors import InvalidRequestError
 from rag_chain.markup import plain_words
+from rag_chain.models.answerability import LIKELY, judge, weigh
 from rag_chain.models.embedding import EmbeddingModel  # noqa: TC001  pydantic reads it
+from rag_chain.models.local import LocalEmbeddings
 from rag_chain.sentences import split_sentences
 from rag_chain.words import content_words
 
@@ -59,11 +61,12 @@ _NOT_PROSE = re.compile(
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence of the source with this number, and how near it is to the question."""
+    """A sentence of the source with this number, and how near it and its source are to the question."""
 
     source: int
     text: str
     score: float = 0.0
+    of_source: float = 0.0
 
 
 class ExtractiveChatModel(BaseChatModel):
@@ -112,9 +115,23 @@ class ExtractiveChatModel(BaseChatModel):
             yield complete_question(read_prompt(text)[1], conversation[1])
             return
         sources, question = read_prompt(text)
-        chosen = choose_sentences(self._score(sources, question))
+        chosen = self._choose(sources, question)
         answer = "\n\n".join(f"{sentence.text} [{sentence.source}]" for sentence in chosen) or REFUSAL
         yield from re.findall(r"\S+\s*", answer)
+
+    def _choose(self, sources: dict[int, str], question: str) -> list[Sentence]:
+        """Return the sentences to answer with; none when the best of them only looks like an answer.
+
+        The evidence is weighed for the default model; of another the sentence's score is all there is.
+        """
+        scored = self._score(sources, question)
+        if not (scored and isinstance(self.embeddings, LocalEmbeddings) and self.embeddings.folder is None):
+            return choose_sentences(scored, FLOOR)
+        best = max(scored, key=lambda sentence: sentence.score)
+        nearest = max(sentence.of_source for sentence in scored)
+        coverage = self.embeddings.cover(question, best.text)
+        evidence = weigh(question, best.text, sources[best.source], nearest=nearest, coverage=coverage)
+        return choose_sentences(scored, 0.0) if judge(evidence) >= LIKELY else []
 
     def _score(self, sources: dict[int, str], question: str) -> list[Sentence]:
         """Return every sentence of the sources with its nearness: its own, its source's and that of its words."""
@@ -127,7 +144,11 @@ class ExtractiveChatModel(BaseChatModel):
         of_source = dict(zip(sources, nearness[: len(sources)], strict=True))
         words = content_words(question)
         return [
-            replace(sentence, score=_score(own, of_source[sentence.source], words, content_words(sentence.text)))
+            replace(
+                sentence,
+                score=_score(own, of_source[sentence.source], words, content_words(sentence.text)),
+                of_source=of_source[sentence.source],
+            )
             for sentence, own in zip(found, nearness[len(sources) :], strict=True)
         ]
 
@@ -163,11 +184,11 @@ def quotable(source: str) -> Iterator[str]:
             yield sentence
 
 
-def choose_sentences(scored: list[Sentence]) -> list[Sentence]:
-    """Return the best sentences in reading order, none of them twice; empty when none is near enough."""
+def choose_sentences(scored: list[Sentence], floor: float = FLOOR) -> list[Sentence]:
+    """Return the best sentences in reading order, none of them twice; empty when none reaches the floor."""
     best: list[Sentence] = []
     for sentence in sorted(scored, key=lambda s: -s.score):
-        near = sentence.score >= max(FLOOR, NEAR_BEST * best[0].score if best else FLOOR)
+        near = sentence.score >= max(floor, NEAR_BEST * best[0].score if best else floor)
         if near and len(best) < MOST_SENTENCES and sentence.text not in {other.text for other in best}:
             best.append(sentence)
     return sorted(best, key=lambda s: (s.source, scored.index(s)))

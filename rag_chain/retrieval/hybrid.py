@@ -40,7 +40,7 @@ class HybridRetriever(BaseRetriever):
     k: int = 5
     depth: int = 100
     dense_weight: float = 0.6
-    foreign_weight: float = 0.3
+    foreign_weight: float = 0.35
 
     def _get_relevant_documents(
         self,
