@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from rag_chain.answering.prompt import KNOWLEDGE
 from rag_chain.models.extractive import REFUSAL
 
 # As models say it, though they were told the words, in the languages that are asked most.
@@ -30,6 +31,8 @@ def is_refusal(answer: str) -> bool:
     A sentence that says so before an answer with citations is a part of that answer.
     """
     text = answer.strip().lstrip("*_>\"'“ ")
+    if text.startswith(KNOWLEDGE):
+        return False
     if text.startswith(REFUSAL.split(":")[0]) and not _MARK.search(text):
         return True
     return len(text) <= _MOST_CHARACTERS and not _MARK.search(text) and _PHRASES.match(text) is not None

@@ -23,7 +23,7 @@ class Question(BaseModel):
     chat_history: list[Message] = Field(default_factory=list, description="The conversation so far, oldest first.")
     filter: dict[str, Any] = Field(
         default_factory=dict,
-        description='Metadata that sources must have, e.g. {"source": "faq/*", "language": ["en", "de"]}.',
+        description='What sources must have, e.g. {"source": "faq/*", "language": ["en", "de"], "page": {"lte": 9}}.',
     )
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from fnmatch import translate
 from typing import TYPE_CHECKING, TypeAlias
 
 from rag_chain.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 Scalar: TypeAlias = "str | int | float | bool"
-Filter: TypeAlias = "Mapping[str, Scalar | Sequence[Scalar]]"
+Range: TypeAlias = "Mapping[str, int | float | str]"
+Filter: TypeAlias = "Mapping[str, Scalar | Sequence[Scalar] | Range]"
 
 # No chunk has an empty id.
 NOTHING = 'id == ""'
 
 _NAME = re.compile(r"[A-Za-z_]\w{0,63}")
+# What a range may be bounded by.
+_BOUNDS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _WILDCARD = re.compile(r"[*?]")
 _TEXTS = frozenset({"id", "text", "source", "title", "heading", "version", "uri"})
 _NUMBERS = frozenset({"position", "start", "end", "chunks", "modified"})
@@ -35,7 +39,8 @@ def build_expression(conditions: Filter, *, prefixes_only: bool = False) -> str:
 
     ``{"source": "faq/*", "language": ["en", "de"], "page": 3}``: ``source`` and ``title`` and
     ``heading`` take ``*`` and ``?``; a list means any of its values; an empty list matches
-    nothing. Wildcards select slightly more than they should where a name holds ``_``, ``%`` or a
+    nothing; ``{"gte": 2020, "lt": 2024}`` is a range, of numbers or of texts such as dates, with
+    ``gt``, ``gte``, ``lt`` and ``lte``. Wildcards select slightly more than they should where a name holds ``_``, ``%`` or a
     backslash (Lite and servers do not agree on an escape for them), see :func:`matches`; much more
     with ``prefixes_only``, for servers that know no other patterns.
     """
@@ -60,17 +65,19 @@ def _has_wildcard(name: str, value: object) -> bool:
     return name in {"source", "title", "heading"} and isinstance(value, str) and bool(_WILDCARD.search(value))
 
 
-def _condition(name: str, value: Scalar | Sequence[Scalar], prefixes_only: bool) -> str:
+def _condition(name: str, value: Scalar | Sequence[Scalar] | Range, prefixes_only: bool) -> str:
     if not _NAME.fullmatch(name):
         raise SettingsError(f"filter: {name!r} is not the name of a metadata field")
     if isinstance(value, str) and _has_wildcard(name, value):
         return f"{name} like {quote(_like(value, prefixes_only))}"
     if isinstance(value, (str, int, float)):
         return _equals_any(name, [value])
+    if isinstance(value, Mapping):
+        return _within(name, value)
     if isinstance(value, (list, tuple, set, frozenset)):
         # An empty choice must fail closed, not open.
         return _equals_any(name, value) if value else NOTHING
-    raise SettingsError(f"filter: {name} must be a text, a number, or a list of them")
+    raise SettingsError(f"filter: {name} must be a text, a number, a list of them or a range")
 
 
 def _like(wildcards: str, prefixes_only: bool) -> str:
@@ -85,6 +92,20 @@ def _equals_any(name: str, values: Iterable[object]) -> str:
         return f"{name} in [{', '.join(literals)}]"
     # As a key no name is a keyword: bare, {"true": True} would select everything. Lite has no "in" for keys.
     return " or ".join(f"$meta[{quote(name)}] == {literal}" for literal in literals)
+
+
+def _within(name: str, bounds: Range) -> str:
+    if not bounds:
+        raise SettingsError(f"filter: {name} has a range without bounds: give one of {', '.join(_BOUNDS)}")
+    if unknown := sorted(set(bounds) - set(_BOUNDS), key=str):
+        raise SettingsError(f"filter: {name} has no bound {unknown[0]!r}, only {', '.join(_BOUNDS)}")
+    if (
+        any(isinstance(value, bool) for value in bounds.values())
+        or len({isinstance(v, str) for v in bounds.values()}) > 1
+    ):
+        raise SettingsError(f"filter: the bounds of {name} are numbers, or texts")
+    field = name if name in _TEXTS | _NUMBERS else f"$meta[{quote(name)}]"
+    return " and ".join(f"{field} {_BOUNDS[bound]} {_literal(name, value)}" for bound, value in bounds.items())
 
 
 def _literal(name: str, value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -287,3 +288,39 @@ def test_a_closed_store_says_so(tmp_path: Any) -> None:
         chunks = ChunkStore(store, FakeEmbeddings())
     with pytest.raises(StoreError):
         chunks.nearest([1.0] + [0.0] * 63, 1)
+
+
+RANGES = st.dictionaries(st.sampled_from(["gt", "gte", "lt", "lte"]), st.integers(-5, 35), min_size=1, max_size=2)
+
+
+def within(value: Any, bounds: dict[str, Any]) -> bool:
+    """Return whether a value is in a range, reckoned in Python."""
+    compare = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
+    return all(compare[bound](value, limit) for bound, limit in bounds.items())
+
+
+@pytest.mark.parametrize("name", ["page", "true", "position"])
+@given(bounds=RANGES)
+@settings(max_examples=25, deadline=None)
+def test_a_range_of_numbers(rows: Rows, name: str, bounds: dict[str, Any]) -> None:
+    """Chunks without the field are in none."""
+    expected = sorted(row["source"] for row in rows.metadata if name in row and within(row[name], bounds))
+    assert rows.select({name: bounds}) == expected
+
+
+@given(bounds=st.dictionaries(st.sampled_from(["gt", "gte", "lt", "lte"]), PIECES, min_size=1, max_size=2))
+@settings(max_examples=50, deadline=None)
+def test_a_range_of_texts(rows: Rows, bounds: dict[str, Any]) -> None:
+    """Compared as they are written, whatever is in them; so dates in ISO form are in order."""
+    expected = sorted(row["source"] for row in rows.metadata if within(row["language"], bounds))
+    assert rows.select({"language": bounds}) == expected
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [{}, {"above": 1}, {"gt": "a", "lt": 1}, {"gt": True}, {"gt": [1]}, {"gt": float("nan")}, {"gt": None}, {1: 2}],
+)
+def test_a_range_that_makes_no_sense_is_refused(bounds: Any) -> None:
+    """Before Milvus sees it."""
+    with pytest.raises(SettingsError, match="filter"):
+        build_expression({"page": bounds})
