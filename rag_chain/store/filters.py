@@ -40,9 +40,9 @@ def build_expression(conditions: Filter, *, prefixes_only: bool = False) -> str:
     ``{"source": "faq/*", "language": ["en", "de"], "page": 3}``: ``source`` and ``title`` and
     ``heading`` take ``*`` and ``?``; a list means any of its values; an empty list matches
     nothing; ``{"gte": 2020, "lt": 2024}`` is a range, of numbers or of texts such as dates, with
-    ``gt``, ``gte``, ``lt`` and ``lte``. Wildcards select slightly more than they should where a name holds ``_``, ``%`` or a
-    backslash (Lite and servers do not agree on an escape for them), see :func:`matches`; much more
-    with ``prefixes_only``, for servers that know no other patterns.
+    ``gt``, ``gte``, ``lt`` and ``lte``. Wildcards select slightly more than they should where a name
+    holds ``_``, ``%`` or a backslash (Lite and servers do not agree on an escape for them), see
+    :func:`matches`; much more with ``prefixes_only``, for servers that know no other patterns.
     """
     return " and ".join(f"({_condition(name, value, prefixes_only)})" for name, value in conditions.items())
 
@@ -98,11 +98,9 @@ def _within(name: str, bounds: Range) -> str:
     if not bounds:
         raise SettingsError(f"filter: {name} has a range without bounds: give one of {', '.join(_BOUNDS)}")
     if unknown := sorted(set(bounds) - set(_BOUNDS), key=str):
-        raise SettingsError(f"filter: {name} has no bound {unknown[0]!r}, only {', '.join(_BOUNDS)}")
-    if (
-        any(isinstance(value, bool) for value in bounds.values())
-        or len({isinstance(v, str) for v in bounds.values()}) > 1
-    ):
+        raise SettingsError(f"filter: {unknown[0]!r} is not a bound for {name}: there are {', '.join(_BOUNDS)}")
+    kinds = {isinstance(value, str) for value in bounds.values()}
+    if len(kinds) > 1 or any(isinstance(value, bool) for value in bounds.values()):
         raise SettingsError(f"filter: the bounds of {name} are numbers, or texts")
     field = name if name in _TEXTS | _NUMBERS else f"$meta[{quote(name)}]"
     return " and ".join(f"{field} {_BOUNDS[bound]} {_literal(name, value)}" for bound, value in bounds.items())
