@@ -50,7 +50,7 @@ def evaluate(
     seconds: dict[str, float] = {}
     started = monotonic()
     if dataset.corpus is not None:
-        settings = _ingest(dataset, settings, on_ingest)
+        settings = ingest_dataset(dataset, settings, on_ingest)
         seconds["ingest"] = monotonic() - started
     questions = dataset.questions[:limit]
     steps = len(questions) * (2 if answers else 1)
@@ -88,7 +88,9 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
-def _ingest(dataset: Dataset, settings: Settings, on_progress: Callable[[Progress], None]) -> Settings:
+def ingest_dataset(
+    dataset: Dataset, settings: Settings, on_progress: Callable[[Progress], None] = lambda _: None
+) -> Settings:
     """Ingest the dataset's documents, and return settings that name their collection."""
     from rag_chain.documents import as_findings
     from rag_chain.models.building import build_embeddings

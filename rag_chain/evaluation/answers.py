@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rag_chain.evaluation.datasets import TestQuestion
+    from rag_chain.evaluation.datasets import JudgedQuestion
 
 _MARK = re.compile(r"\[\d+(?:\s*,\s*\d+)*\]")
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
@@ -44,7 +44,7 @@ def holds_answer(answer: str, gold: Sequence[str]) -> float:
 
 
 def measure_answers(
-    questions: Sequence[TestQuestion], given: Sequence[Mapping[str, Any]]
+    questions: Sequence[JudgedQuestion], given: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, float]]:
     """Return each measure's value for each question that it is defined for.
 
@@ -55,7 +55,7 @@ def measure_answers(
     """
     values: dict[str, dict[str, float]] = {}
 
-    def note(measure: str, question: TestQuestion, value: float) -> None:
+    def note(measure: str, question: JudgedQuestion, value: float) -> None:
         values.setdefault(measure, {})[question.id] = value
 
     for question, answer in zip(questions, given, strict=True):

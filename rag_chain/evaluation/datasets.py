@@ -17,7 +17,7 @@ CORPUS, QUERIES, ANSWERS, QRELS = "corpus.jsonl", "queries.jsonl", "answers.json
 
 
 @dataclass(frozen=True)
-class TestQuestion:
+class JudgedQuestion:
     """A question, how relevant which documents are to it (0 is not at all), and what is a right answer.
 
     ``unanswerable`` is None where nobody has said; ``group`` is the list of judgements that it is from.
@@ -36,7 +36,7 @@ class Dataset:
     """Questions, and the documents to find in: ``(id, title, text)``, or None for what is ingested already."""
 
     name: str
-    questions: list[TestQuestion]
+    questions: list[JudgedQuestion]
     corpus: list[tuple[str, str, str]] | None = None
 
 
@@ -111,17 +111,17 @@ def _read_qrels(file: Path) -> dict[str, dict[str, int]]:
     return judged
 
 
-def _question(number: str, text: str, relevant: dict[str, int], row: dict[str, Any], group: str) -> TestQuestion:
-    return TestQuestion(number, text, relevant, _as_texts(row.get("answers")), row.get("unanswerable"), group)
+def _question(number: str, text: str, relevant: dict[str, int], row: dict[str, Any], group: str) -> JudgedQuestion:
+    return JudgedQuestion(number, text, relevant, _as_texts(row.get("answers")), row.get("unanswerable"), group)
 
 
-def _read_own(row: dict[str, Any], number: int, file: Path) -> TestQuestion:
+def _read_own(row: dict[str, Any], number: int, file: Path) -> JudgedQuestion:
     text = _need(row, "question", file)
     sources, answers = _as_texts(row.get("source")), _as_texts(row.get("answer"))
     if not (sources or answers or "unanswerable" in row):
         raise DatasetError(f"{file}, line {number}: it has neither source nor answer nor unanswerable")
     relevant = dict.fromkeys(sources, 1)
-    return TestQuestion(str(row.get("id") or number), str(text), relevant, answers, row.get("unanswerable"))
+    return JudgedQuestion(str(row.get("id") or number), str(text), relevant, answers, row.get("unanswerable"))
 
 
 def _as_texts(value: object) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ class HybridRetriever(BaseRetriever):
         fused = fuse(
             {chunk.metadata["id"]: score for chunk, score in nearest},
             {chunk.metadata["id"]: score for chunk, score in matching},
-            dense_weight=self._weigh(query),
+            dense_weight=self.weigh(query),
             depth=self._deep(k),
         )
         best = [chunks[number] for number in list(fused)[: k or self.k]]
@@ -104,7 +104,8 @@ class HybridRetriever(BaseRetriever):
         """Return how much to take from each ranking: together they must give ``k``, were they the same."""
         return max(self.depth, k or self.k)
 
-    def _weigh(self, query: str) -> float:
+    def weigh(self, query: str) -> float:
+        """Return the vectors' share in the fusion for a question."""
         reads = getattr(self.embeddings, "reads", None)
         return self.dense_weight if reads is None or reads(query) else self.foreign_weight
 

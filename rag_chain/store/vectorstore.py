@@ -183,15 +183,16 @@ class ChunkIndex:
         then it is opened anew and asked once more.
         """
         for pause in PAUSES:
-            store = self._open()
+            store = self.open()
             try:
                 return ask(store)
             except StoreError:
                 self._forget(store)
                 time.sleep(pause)
-        return ask(self._open())
+        return ask(self.open())
 
-    def _open(self) -> ChunkStore:
+    def open(self) -> ChunkStore:
+        """Return the opened collection."""
         with self._lock:
             if self._opened is None:
                 store = self._open_store()

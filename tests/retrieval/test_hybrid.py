@@ -120,4 +120,4 @@ def test_a_model_that_cannot_read_the_question_weighs_less(index: ChunkIndex) ->
     read = HybridRetriever(embeddings=FakeEmbeddings(), index=index, **weights)
     unread = HybridRetriever(embeddings=Foreign(), index=index, **weights)
     assert [sources(r.invoke(question))[0] for r in (read, unread)] == ["stars.md", "stars.md"]
-    assert [r._weigh(question) for r in (read, unread)] == [1.0, 0.0]
+    assert [r.weigh(question) for r in (read, unread)] == [1.0, 0.0]
