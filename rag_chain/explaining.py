@@ -23,7 +23,7 @@ DEPTH = 1000
 STEPS = {
     Reranking: ("rerank", "the rerank model scores it under RAG_RERANK_FLOOR"),
     Floor: ("floor", "its cosine is under the floor, RAG_FLOOR"),
-    DuplicateFilter: ("duplicates", "a better chunk says the same"),
+    DuplicateFilter: ("duplicates", "a better chunk says the same, or there are three times RAG_TOP_K better ones"),
     Diversity: ("diversity", "others are as near, or nearer and less alike"),
     NeighbourMerger: ("merge neighbours", "RAG_TOP_K better sources are enough"),
 }
@@ -53,6 +53,7 @@ def explain(
     )
     stages = [_stage("search", found, [], "")]
     for step in retriever.steps_for(settings.top_k):
+        retriever.complete_for(step, question, found)
         kept = list(step.compress_documents(found, question))
         name, why = STEPS[type(step)]
         stages.append(_stage(name, kept, _missing(found, kept), why))

@@ -257,7 +257,9 @@ def _add_estimate(report: IngestReport, settings: Settings) -> None:
     report.minutes, report.limited_by = estimate.minutes, estimate.limited_by
 
 
-def build_search(settings: Settings, embeddings: EmbeddingModel) -> DenseRetriever | Bm25Retriever | HybridRetriever:
+def build_search(
+    settings: Settings, embeddings: EmbeddingModel, *, lazy: bool = False
+) -> DenseRetriever | Bm25Retriever | HybridRetriever:
     """Return the search that the settings name, whose results nothing has been done to yet."""
     from rag_chain.retrieval.bm25 import Bm25Retriever
     from rag_chain.retrieval.dense import DenseRetriever
@@ -276,22 +278,23 @@ def build_search(settings: Settings, embeddings: EmbeddingModel) -> DenseRetriev
         k=settings.top_k,
         depth=settings.search_depth,
         dense_weight=settings.dense_weight,
+        lazy=lazy,
     )
 
 
 def build_refined_retriever(settings: Settings, embeddings: EmbeddingModel) -> RefinedRetriever:
-    """Return search -> rerank -> floor -> without duplicates -> diverse -> neighbours merged."""
+    """Return search -> rerank -> without duplicates -> diverse -> neighbours merged -> floor."""
     from rag_chain.models.building import build_reranker
     from rag_chain.retrieval.refined import RefinedRetriever
     from rag_chain.retrieval.refining import Diversity, DuplicateFilter, Floor, NeighbourMerger, Reranking
 
-    search, reranker = build_search(settings, embeddings), build_reranker(settings)
+    search, reranker = build_search(settings, embeddings, lazy=True), build_reranker(settings)
     floor = embeddings.floor if settings.floor is None else settings.floor
     steps: list[BaseDocumentCompressor] = [
         *([Reranking(reranker=reranker, floor=settings.rerank_floor)] if reranker else []),
-        Floor(floor=floor, embeddings=embeddings),
         DuplicateFilter(),
         *([] if settings.diversity is None else [Diversity(index=search.index, balance=1 - settings.diversity)]),
         NeighbourMerger(),
+        Floor(floor=floor, embeddings=embeddings),
     ]
     return RefinedRetriever(search=search, steps=steps, candidates=settings.candidates, k=settings.top_k)

@@ -71,12 +71,11 @@ def build_answer_chain(
     without = (
         RunnableLambda(_refuse, name="refuse") if mode == "strict" else answer | RunnableGenerator(_say_so, _asay_so)
     )
+    # Steps that give all at once are lambdas: an assign() takes a thread and two locks for each question.
     chain = (
         RunnableLambda(read_question, name="question")
-        | RunnablePassthrough.assign(standalone=_build_rewriting(chat_model)).with_config(run_name="rewrite")
-        | RunnablePassthrough.assign(sources=_build_retrieval(retriever, context_tokens)).with_config(
-            run_name="retrieve"
-        )
+        | _build_rewriting(chat_model)
+        | _build_retrieval(retriever, context_tokens)
         | RunnablePassthrough.assign(answer=RunnableBranch((_has_no_source, without), answer)).with_config(
             run_name="answer"
         )
@@ -104,19 +103,18 @@ def read_question(given: object) -> dict[str, Any]:
     return question
 
 
-def _build_rewriting(chat_model: Runnable[LanguageModelInput, Any]) -> Runnable[dict[str, Any], str]:
-    """Return the step that makes a follow-up stand alone; a first question is taken as it is."""
+def _build_rewriting(chat_model: Runnable[LanguageModelInput, Any]) -> Runnable[dict[str, Any], dict[str, Any]]:
+    """Return the step that makes a follow-up stand alone, as ``standalone``; a first question is taken as it is."""
     variables = RunnableLambda(_rewrite_variables, name="conversation")
-    rewrite = variables | build_rewrite_prompt() | chat_model | StrOutputParser() | RunnableLambda(str.strip)
-    return RunnableBranch((_is_first, RunnableLambda(_question_of, name="as asked")), rewrite)
+    ask = variables | build_rewrite_prompt() | chat_model | StrOutputParser() | RunnableLambda(str.strip)
 
+    def rewrite(asked: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
+        return {**asked, "standalone": ask.invoke(asked, config) if asked["chat_history"] else ""}
 
-def _is_first(asked: dict[str, Any]) -> bool:
-    return not asked["chat_history"]
+    async def arewrite(asked: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
+        return {**asked, "standalone": await ask.ainvoke(asked, config) if asked["chat_history"] else ""}
 
-
-def _question_of(asked: dict[str, Any]) -> str:
-    return str(asked["question"])
+    return RunnableLambda(rewrite, arewrite, name="rewrite")
 
 
 def _rewrite_variables(asked: dict[str, Any]) -> dict[str, str]:
@@ -126,17 +124,19 @@ def _rewrite_variables(asked: dict[str, Any]) -> dict[str, str]:
 
 def _build_retrieval(
     retriever: Runnable[str, list[Document]], context_tokens: int
-) -> Runnable[dict[str, Any], list[dict[str, Any]]]:
-    def pack(asked: dict[str, Any], chunks: list[Document]) -> list[dict[str, Any]]:
-        return pack_sources(number_sources(chunks), asked["chat_history"], context_tokens)
+) -> Runnable[dict[str, Any], dict[str, Any]]:
+    """Return the step that adds the numbered ``sources`` that there is room for."""
 
-    def find(asked: dict[str, Any], config: RunnableConfig) -> list[dict[str, Any]]:
-        return pack(asked, retriever.invoke(_text_of(asked), config, **_filter_of(asked)))
+    def add(asked: dict[str, Any], chunks: list[Document]) -> dict[str, Any]:
+        return {**asked, "sources": pack_sources(number_sources(chunks), asked["chat_history"], context_tokens)}
 
-    async def afind(asked: dict[str, Any], config: RunnableConfig) -> list[dict[str, Any]]:
-        return pack(asked, await retriever.ainvoke(_text_of(asked), config, **_filter_of(asked)))
+    def retrieve(asked: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
+        return add(asked, retriever.invoke(_text_of(asked), config, **_filter_of(asked)))
 
-    return RunnableLambda(find, afind, name="sources")
+    async def aretrieve(asked: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
+        return add(asked, await retriever.ainvoke(_text_of(asked), config, **_filter_of(asked)))
+
+    return RunnableLambda(retrieve, aretrieve, name="retrieve")
 
 
 def _text_of(asked: dict[str, Any]) -> str:

@@ -9,12 +9,12 @@ import numpy as np
 from langchain_core.embeddings import Embeddings  # noqa: TC002  pydantic reads it
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables.config import ContextThreadPoolExecutor, run_in_executor
-from pydantic import ConfigDict
+from pydantic import ConfigDict, PrivateAttr
 
 from rag_chain.retrieval.fusion import fuse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
     from langchain_core.documents import Document
@@ -23,14 +23,18 @@ if TYPE_CHECKING:
 
     Found = list[tuple[Document, float]]
 
+# Questions that may be under way at once.
+RECENT = 256
+
 
 class HybridRetriever(BaseRetriever):
     """A LangChain retriever: ``depth`` chunks by vector and as many by words, fused; the best ``k`` are returned.
 
     ``dense_weight`` is the vectors' share in the fusion; ``foreign_weight`` takes its place for a question
     that the embedding model was not made to read. Each chunk's metadata holds ``score`` (raw cosine), ``fused``,
-    and ``dense_rank``, ``bm25`` and ``bm25_rank`` where that search found it. The defaults are measured, see
-    benchmarks/retrieval.md.
+    and ``dense_rank``, ``bm25`` and ``bm25_rank`` where that search found it. With ``lazy`` what only its words
+    brought up has no ``score`` before :meth:`complete`, which then has to ask for few. The defaults are
+    measured, see benchmarks/retrieval.md.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -40,7 +44,10 @@ class HybridRetriever(BaseRetriever):
     k: int = 5
     depth: int = 100
     dense_weight: float = 0.6
+    lazy: bool = False
     foreign_weight: float = 0.35
+    # The vectors of the last questions, for complete(); a question is embedded once.
+    _recent: dict[str, list[float]] = PrivateAttr(default_factory=dict)
 
     def _get_relevant_documents(
         self,
@@ -97,8 +104,15 @@ class HybridRetriever(BaseRetriever):
         best = [chunks[number] for number in list(fused)[: k or self.k]]
         for chunk in best:
             chunk.metadata["fused"] = fused[chunk.metadata["id"]]
-        self._add_cosines(vector, [chunk for chunk in best if "score" not in chunk.metadata])
+        self._remember(query, vector)
+        if not self.lazy:
+            self.complete(query, best)
         return best
+
+    def _remember(self, query: str, vector: list[float]) -> None:
+        self._recent[query] = vector
+        while len(self._recent) > RECENT:
+            self._recent.pop(next(iter(self._recent)), None)
 
     def _deep(self, k: int | None) -> int:
         """Return how much to take from each ranking: together they must give ``k``, were they the same."""
@@ -109,11 +123,15 @@ class HybridRetriever(BaseRetriever):
         reads = getattr(self.embeddings, "reads", None)
         return self.dense_weight if reads is None or reads(query) else self.foreign_weight
 
-    def _add_cosines(self, vector: list[float], chunks: list[Document]) -> None:
-        """Put in the cosine of what only its words brought up."""
+    def complete(self, query: str, chunks: Sequence[Document]) -> None:
+        """Put in the cosine, as ``score``, of what only its words brought up."""
+        missing = [chunk for chunk in chunks if "score" not in chunk.metadata]
+        if not missing:
+            return
         index: Index = self.index
-        vectors = index.vectors([chunk.metadata["id"] for chunk in chunks]) if chunks else {}
-        for chunk in chunks:
+        vectors = index.vectors([chunk.metadata["id"] for chunk in missing])
+        vector = self._recent.get(query) or self.embeddings.embed_query(query)
+        for chunk in missing:
             # It may have gone since.
             found = vectors.get(chunk.metadata["id"])
             chunk.metadata["score"] = 0.0 if found is None else float(np.dot(found, vector))

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import BaseDocumentCompressor  # noqa: TC002  pydantic reads it
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables.config import run_in_executor
+
+from rag_chain.retrieval.hybrid import HybridRetriever
+from rag_chain.retrieval.refining import Diversity, Floor
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -24,12 +28,18 @@ class RefinedRetriever(BaseRetriever):
         """Return the steps for so many results; some keep no more than are wanted."""
         return [step.model_copy(update={"k": k}) if hasattr(step, "k") else step for step in self.steps]
 
+    def complete_for(self, step: BaseDocumentCompressor, query: str, chunks: list[Document]) -> None:
+        """Have the search put in the scores that it left out, before a step that looks at them."""
+        if isinstance(step, Floor | Diversity) and isinstance(self.search, HybridRetriever):
+            self.search.complete(query, chunks)
+
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None, **kwargs: Any
     ) -> list[Document]:
         k, callbacks = k or self.k, run_manager.get_child()
         found = self.search.invoke(query, {"callbacks": callbacks}, k=max(self.candidates, k), **kwargs)
         for step in self.steps_for(k):
+            self.complete_for(step, query, found)
             found = list(step.compress_documents(found, query, callbacks))
         return found[:k]
 
@@ -39,5 +49,6 @@ class RefinedRetriever(BaseRetriever):
         k, callbacks = k or self.k, run_manager.get_child()
         found = await self.search.ainvoke(query, {"callbacks": callbacks}, k=max(self.candidates, k), **kwargs)
         for step in self.steps_for(k):
+            await run_in_executor(None, self.complete_for, step, query, found)
             found = list(await step.acompress_documents(found, query, callbacks))
         return found[:k]

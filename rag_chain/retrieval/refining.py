@@ -74,10 +74,12 @@ class DuplicateFilter(BaseDocumentCompressor):
     """Leaves out chunks that say what a better one says already.
 
     Two chunks are near-duplicates when they share at least ``share`` of the shorter one's runs of three
-    words; neighbours in a document, which overlap on purpose, are compared like any others.
+    words; neighbours in a document, which overlap on purpose, are compared like any others. Where ``k`` sources
+    are wanted it stops at three times as many, which is more than merging needs.
     """
 
     share: float = 0.8
+    k: int | None = None
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -85,6 +87,8 @@ class DuplicateFilter(BaseDocumentCompressor):
         """Return the chunks without the later of two that are alike."""
         kept: list[tuple[Document, set[tuple[str, ...]]]] = []
         for chunk in documents:
+            if self.k is not None and len(kept) == 3 * self.k:
+                break
             runs = _runs(chunk.page_content)
             if not any(len(runs & held) >= self.share * min(len(runs), len(held)) for _, held in kept):
                 kept.append((chunk, runs))
