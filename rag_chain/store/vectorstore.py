@@ -119,7 +119,7 @@ class ChunkStore(Milvus):
         while True:
             with store_errors("searching"):
                 found = search(limit, expression)
-            kept = [pair for pair in found if matches(conditions, pair[0].metadata)]
+            kept = [pair for pair in found if matches(conditions, pair[0].metadata)] if conditions else found
             if len(kept) >= k or len(found) < limit or limit >= MOST_RESULTS:
                 return kept[:k]
             limit = min(limit * FURTHER, MOST_RESULTS)
