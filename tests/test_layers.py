@@ -37,6 +37,9 @@ DOORS = {
     "pypdfium2": "documents/loading/pdf.py",
     "pptx": "documents/loading/slides.py",
     "python_calamine": "documents/loading/spreadsheet.py",
+    "ir_measures": "evaluation/ranking.py",
+    "scipy": "evaluation/statistics.py",
+    "matplotlib": "evaluation/plots.py",
     "fastapi": "server/",
     "uvicorn": "server/",
 }

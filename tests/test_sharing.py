@@ -71,6 +71,7 @@ def headings(answer: dict[str, Any]) -> list[str]:
     return [source["heading"] for source in answer["sources"]]
 
 
+@pytest.mark.slow
 def test_the_commands_work_beside_a_server(address: str, folder: Path) -> None:
     """A second terminal ingests, asks, searches and checks; the server answers from what it wrote."""
     (folder / "wine.md").write_text("# Wine\n\nGrapes ferment in oak barrels.\n", "utf-8")

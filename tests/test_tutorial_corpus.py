@@ -45,6 +45,7 @@ def test_the_tutorials_question_is_answered_from_the_section(settings: Settings)
     assert answer["grounded"]
 
 
+@pytest.mark.slow
 def test_the_published_zip_holds_the_same_documents(tmp_path: Path) -> None:
     """The zip of the whole documentation, narrowed to the FAQ, gives the same chunks."""
     archive = DATA / "milvus_docs_2.4.x_en.zip"
