@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rag_chain.answering.support import LIKELY, Support, find_candidates, find_support, find_verbatim
-from rag_chain.sentences import split_sentences
-from rag_chain.words import content_words
+from rag_chain.claims import split_claims
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.embeddings import Embeddings
 
+    from rag_chain.claims import Claim
+
 # Cosine from which on a claim and a sentence say the same, where the embedding model knows no better.
 ALIKE = 0.85
-
-_MARK = re.compile(r"\s*\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
-_MARKS_AFTER_STOP = re.compile(
-    r"([.!?…。！？][.!?…。！？\"'”’)*_`」』）]*)"
-    # In the same paragraph, or alone on a line below it.
-    r"((?:[^\S\n]*(?:\n[^\S\n]*)?\[\d[\d\s,]*\])+|(?:\s*\[\d[\d\s,]*\])+(?=[^\S\n]*$))",
-    re.MULTILINE,
-)
-_LIST_MARK = re.compile(r"\s*(?:[-*+•]\s+)?(?:\d{1,3}[.)]\s+)?")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A sentence of the answer without its marks, and the numbers of the sources that it names."""
-
-    text: str
-    numbers: tuple[int, ...]
 
 
 def check_answer(
@@ -57,21 +39,6 @@ def check_answer(
         _check_likeness(claims, checked, by_number, embeddings)
     holds = [bool(found) and all(c["verdict"] != "unsupported" for c in found) for found in checked]
     return {"citations": [c for found in checked for c in found], "grounded": bool(claims) and all(holds)}
-
-
-def split_claims(answer: str) -> Iterator[Claim]:
-    """Yield the sentences of an answer with the marks that stand in or right after them.
-
-    A sentence without a content word, such as "Yes.", claims nothing and is left out.
-    """
-    # A mark after the full stop belongs to the sentence before it.
-    moved = _MARKS_AFTER_STOP.sub(lambda found: f" {' '.join(found[2].split())}{found[1]}", answer)
-    for start, end in split_sentences(moved):
-        sentence = moved[start:end]
-        numbers = [int(n) for mark in _MARK.findall(sentence) for n in mark.split(",")]
-        text = _LIST_MARK.sub("", _MARK.sub("", sentence), count=1).strip()
-        if content_words(text):
-            yield Claim(text, tuple(dict.fromkeys(numbers)))
 
 
 def _check(claim: str, number: int, source: Mapping[str, Any] | None) -> dict[str, Any]:

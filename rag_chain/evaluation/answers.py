@@ -7,6 +7,8 @@ import string
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from rag_chain.claims import split_claims
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -48,10 +50,11 @@ def measure_answers(
 ) -> dict[str, dict[str, float]]:
     """Return each measure's value for each question that it is defined for.
 
-    ``refused`` is taken over unanswerable questions (``refusal_recall`` is its mean), ``false_refusal`` over
-    answerable ones, ``refusal_precision`` over refusals, ``citation_precision`` over answers with citations:
-    the share that hold; ``grounded`` over answers that are no refusals. ``f1``, ``exact_match`` and
-    ``holds_answer`` are taken over answerable questions, where a refusal counts 0.
+    ``refusal_recall`` is the share of unanswerable questions that are refused, ``false_refusal`` that of
+    answerable ones, ``refusal_precision`` the share of refusals that are right. ``citation_precision`` is the
+    share of an answer's citations that hold, ``citation_recall`` that of its sentences that are backed, and
+    ``grounded`` is 1 where all are; refusals have none of these. ``f1``, ``exact_match`` and ``holds_answer``
+    are taken over answerable questions, where a refusal counts 0.
     """
     values: dict[str, dict[str, float]] = {}
 
@@ -72,5 +75,16 @@ def measure_answers(
         if verdicts:
             note("citation_precision", question, sum(v != "unsupported" for v in verdicts) / len(verdicts))
         if not refused:
+            note("citation_recall", question, _share_backed(text, verdicts))
             note("grounded", question, float(answer["grounded"]))
     return values
+
+
+def _share_backed(answer: str, verdicts: Sequence[str]) -> float:
+    """Return the share of an answer's sentences that name a source, and of which each source named holds."""
+    left = iter(verdicts)
+    backed = [
+        bool(found) and all(verdict != "unsupported" for verdict in found)
+        for found in ([next(left, "unsupported") for _ in claim.numbers] for claim in split_claims(answer))
+    ]
+    return sum(backed) / len(backed) if backed else 0.0

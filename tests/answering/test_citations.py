@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_chain.answering.citations import check_answer, split_claims
+from rag_chain.answering.citations import check_answer
 from rag_chain.answering.support import find_support, find_verbatim
+from rag_chain.claims import split_claims
 from rag_chain.sentences import split_sentences
 from rag_chain.words import content_words
 
@@ -138,6 +139,13 @@ def test_a_sentence_without_content_claims_nothing() -> None:
     """A bare yes needs no source."""
     assert grounded("Yes. The moon pulls the ocean [2].")
     assert [claim.text for claim in split_claims("Yes. So it is. The moon [2].")] == ["The moon."]
+
+
+def test_an_index_is_no_mark() -> None:
+    """Neither in code, nor where it is 0, which no source is."""
+    answer = "Read `items[9]` or `a` [1]. The first is rows[0] [2].\n```\nx[3]\n```"
+    assert [claim.numbers for claim in split_claims(answer)][:2] == [(1,), (2,)]
+    assert all(3 not in claim.numbers for claim in split_claims(answer))
 
 
 def test_claims_come_without_marks() -> None:
