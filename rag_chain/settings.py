@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     def _known_language(cls, value: str) -> str:
         if value in {"english", "none"}:
             return value
-        from snowballstemmer import algorithms
+        from Stemmer import algorithms
 
         if value not in algorithms():
             raise ValueError(f"must be none, or one of {', '.join(algorithms())}")

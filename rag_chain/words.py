@@ -93,7 +93,7 @@ def find_stemmer(language: str) -> Callable[[str], str]:
     """Return what takes a word's endings off, as Snowball does for this language; ``none`` leaves words whole."""
     if language == "none":
         return str
-    import snowballstemmer
+    from Stemmer import Stemmer
 
-    # A corpus has few words, each of them often.
-    return lru_cache(100_000)(snowballstemmer.stemmer(language).stemWord)
+    # A corpus has few words, each of them often. Its own cache is not made for several threads.
+    return lru_cache(100_000)(Stemmer(language, 0).stemWord)
