@@ -234,9 +234,11 @@ def _build_readers(settings: Settings) -> Workers[Work, Reading]:
     from rag_chain.documents import build_options, build_splitter, build_workers
     from rag_chain.documents.loading import load_file
     from rag_chain.ingestion.reading import Steps, read_document, refuse_reading
+    from rag_chain.store.rows import add_terms
 
     load = partial(load_file, options=build_options(settings))
-    steps = Steps(load, build_splitter(settings).iterate_chunks)
+    split = partial(add_terms, split=build_splitter(settings).iterate_chunks, language=settings.language)
+    steps = Steps(load, split)
     return build_workers(partial(read_document, steps=steps), refuse_reading, settings)
 
 

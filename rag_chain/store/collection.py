@@ -138,7 +138,7 @@ class Store:
         ]
         if self.understands_text:
             for row, chunk in zip(rows, chunks, strict=True):
-                row[TERMS] = describe_terms(chunk, self.language)
+                row[TERMS] = chunk.metadata.get(TERMS) or describe_terms(chunk, self.language)
         for start in range(0, len(rows), ROWS_PER_CALL):
             self._upsert(rows[start : start + ROWS_PER_CALL])
 

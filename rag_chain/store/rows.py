@@ -22,6 +22,8 @@ from rag_chain.store.schema import (
 from rag_chain.store.terms import find_terms
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from langchain_core.documents import Document
     from numpy.typing import NDArray
 
@@ -61,6 +63,13 @@ def build_row(chunk: Document, vector: NDArray[Any], chunks: int) -> dict[str, A
         "modified": int(known.get("modified") or 0),
         "chunks": chunks,
     }
+
+
+def add_terms(document: Document, split: Callable[[Document], Iterable[Document]], language: str) -> Iterator[Document]:
+    """Yield a document's chunks with their terms in the metadata: cut where it is read, in a process of its own."""
+    for chunk in split(document):
+        chunk.metadata[TERMS] = describe_terms(chunk, language)
+        yield chunk
 
 
 def describe_terms(chunk: Document, language: str) -> str:
