@@ -209,6 +209,7 @@ def test_demo_answers_with_a_citation(capsys: pytest.CaptureFixture[str]) -> Non
     assert "(verbatim)" in shown
 
 
+@pytest.mark.slow
 def test_demo_works_again_with_another_model(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,7 +332,7 @@ def test_python_m_is_the_same_program() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_ingest_is_whole(
     kind: signal.Signals, provider: FireworksServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

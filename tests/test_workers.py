@@ -71,7 +71,9 @@ def test_they_do_what_is_done_here(monkeypatch: pytest.MonkeyPatch, *, needs_pro
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills processes as POSIX does")
-@pytest.mark.parametrize("failure", ["hang", "die", pytest.param("fail", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "failure", ["die", *(pytest.param(failure, marks=pytest.mark.slow) for failure in ("hang", "fail"))]
+)
 def test_what_fails_is_refused_and_the_rest_goes_on(failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those before it, beside it in its group, and after it are done."""
     monkeypatch.setattr(workers, "GROUP_TASKS", 3)

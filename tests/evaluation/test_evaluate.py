@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from tests.fireworks_server import FireworksServer
 
 
-@pytest.mark.parametrize("retriever", ["hybrid", "dense", "bm25"])
+@pytest.mark.parametrize(
+    "retriever", ["hybrid", *(pytest.param(way, marks=pytest.mark.slow) for way in ("dense", "bm25"))]
+)
 def test_a_folder_is_ingested_and_measured(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], retriever: str
 ) -> None:
