@@ -316,6 +316,7 @@ def test_every_option_has_a_help_line(command: str, capsys: pytest.CaptureFixtur
         assert re.search(rf"^  {option}.*\n\s{{10,}}\S", shown, re.MULTILINE), option
 
 
+@pytest.mark.slow
 def test_the_script_is_the_same_ingest(folder: Path) -> None:
     """scripts/ingest.py works from a checkout, from any folder, with the same options."""
     script = ROOT / "scripts" / "ingest.py"

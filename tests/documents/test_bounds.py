@@ -65,7 +65,8 @@ def build_tar(files: dict[str, bytes], mode: str = "w") -> bytes:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds memory as Linux does")
-@pytest.mark.parametrize("filters", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("filters", [1, 2])
 def test_a_page_that_inflates_to_a_gigabyte_is_refused(
     tmp_path: Path, filters: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
