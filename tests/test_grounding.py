@@ -47,6 +47,11 @@ def ask(settings: Settings, question: Any = QUESTION) -> dict[str, Any]:
     return answer
 
 
+def judged(answer: dict[str, Any]) -> tuple[list[str], bool]:
+    """Return the verdict of each citation, and of the answer."""
+    return [citation["verdict"] for citation in answer["citations"]], answer["grounded"]
+
+
 def number_of(settings: Settings, source: str) -> int:
     """Return the number that a document has among the sources of the question."""
     sources = build_chain(settings).invoke(QUESTION)["sources"]
@@ -57,7 +62,7 @@ def test_a_true_answer_is_grounded(library: Settings, fireworks: FireworksServer
     """Its sentence stands in the source that it names."""
     fireworks.answer = f"{TRUE} [{number_of(library, 'guide/storage.md')}]."
     answer = ask(library)
-    assert ([c["verdict"] for c in answer["citations"]], answer["grounded"]) == (["verbatim"], True)
+    assert judged(answer) == (["verbatim"], True)
     assert (answer["refused"], answer["removed_citations"]) == (False, 0)
 
 
@@ -65,7 +70,7 @@ def test_a_wrong_source_is_seen(library: Settings, fireworks: FireworksServer) -
     """A true sentence with another source's number is not backed by that one."""
     fireworks.answer = f"{TRUE} [{number_of(library, 'bears.txt')}]."
     answer = ask(library)
-    assert ([c["verdict"] for c in answer["citations"]], answer["grounded"]) == (["unsupported"], False)
+    assert judged(answer) == (["unsupported"], False)
 
 
 def test_an_invented_source_never_reaches_the_user(library: Settings, fireworks: FireworksServer) -> None:
@@ -83,7 +88,7 @@ def test_a_copied_instruction_is_not_grounded(library: Settings, fireworks: Fire
     """Though it stands in the source, word for word."""
     fireworks.answer = f"{said} [{number_of(library, 'evil.md')}]."
     answer = ask(library)
-    assert ([c["verdict"] for c in answer["citations"]], answer["grounded"]) == (["unsupported"], False)
+    assert judged(answer) == (["unsupported"], False)
 
 
 def test_an_answer_without_sources_is_not_grounded(library: Settings, fireworks: FireworksServer) -> None:

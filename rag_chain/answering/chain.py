@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.output_parsers import StrOutputParser
@@ -65,7 +64,7 @@ def build_answer_chain(
     citations.
     """
     template = check_prompt(prompt) if prompt else build_prompt(mode)
-    variables = RunnableLambda(partial(_prompt_variables, budget=context_tokens), name="context")
+    variables = RunnableLambda(_prompt_variables, name="context")
     text = chat_model.with_config(run_name="model") | StrOutputParser(name="text")
     answer = variables | template.with_config(run_name="prompt") | text
     without = (
@@ -125,10 +124,12 @@ def _rewrite_variables(asked: dict[str, Any]) -> dict[str, str]:
 def _build_retrieval(
     retriever: Runnable[str, list[Document]], context_tokens: int
 ) -> Runnable[dict[str, Any], dict[str, Any]]:
-    """Return the step that adds the numbered ``sources`` that there is room for."""
+    """Return the step that adds the numbered ``sources``, and keeps of the conversation what there is room for."""
 
     def add(asked: dict[str, Any], chunks: list[Document]) -> dict[str, Any]:
-        return {**asked, "sources": pack_sources(number_sources(chunks), asked["chat_history"], context_tokens)}
+        history = pack_history(asked["chat_history"], context_tokens)
+        sources = pack_sources(number_sources(chunks), history, context_tokens)
+        return {**asked, "chat_history": history, "sources": sources}
 
     def retrieve(asked: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
         return add(asked, retriever.invoke(_text_of(asked), config, **_filter_of(asked)))
@@ -169,11 +170,11 @@ def _as_source(number: int, chunk: Document) -> dict[str, Any]:
     }
 
 
-def _prompt_variables(asked: dict[str, Any], budget: int) -> dict[str, Any]:
+def _prompt_variables(asked: dict[str, Any]) -> dict[str, Any]:
     return {
         "context": format_context(asked["sources"]),
         "question": defuse(_text_of(asked)),
-        "history": format_history(pack_history(asked["chat_history"], budget)),
+        "history": format_history(asked["chat_history"]),
     }
 
 
@@ -190,9 +191,9 @@ def _say_so(pieces: Iterator[str]) -> Iterator[str]:
     begin = ""
     for piece in pieces:
         begin += piece
-        if not KNOWLEDGE.startswith(begin.strip()):
+        if not _may_say_so(begin):
             break
-    yield f"{KNOWLEDGE} {begin.lstrip().removeprefix(KNOWLEDGE).lstrip()}"
+    yield _introduce(begin)
     yield from pieces
 
 
@@ -200,8 +201,16 @@ async def _asay_so(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
     begin = ""
     async for piece in pieces:
         begin += piece
-        if not KNOWLEDGE.startswith(begin.strip()):
+        if not _may_say_so(begin):
             break
-    yield f"{KNOWLEDGE} {begin.lstrip().removeprefix(KNOWLEDGE).lstrip()}"
+    yield _introduce(begin)
     async for piece in pieces:
         yield piece
+
+
+def _may_say_so(begin: str) -> bool:
+    return KNOWLEDGE.startswith(begin.strip())
+
+
+def _introduce(begin: str) -> str:
+    return f"{KNOWLEDGE} {begin.lstrip().removeprefix(KNOWLEDGE).lstrip()}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rag_chain.answering.support import LIKELY, Support, find_candidates, find_support, find_verbatim
+from rag_chain.answering.support import LIKELY, find_nearest, find_support, find_verbatim
 from rag_chain.claims import split_claims
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _check_likeness(
             source = sources.get(citation["number"])
             if citation["verdict"] != "unsupported" or source is None:
                 continue
-            found = max(find_candidates(claim.text, source["text"], _context_of(source)), key=_share_of, default=None)
+            found = find_nearest(claim.text, source["text"], _context_of(source))
             if found is not None and found.share >= LIKELY:
                 open_.append((citation, source, claim.text, (found.start, found.end)))
     texts = [text for _, source, claim, (start, end) in open_ for text in (claim, source["text"][start:end])]
@@ -81,7 +81,3 @@ def _check_likeness(
     for (citation, source, _, span), one, other in zip(open_, vectors[::2], vectors[1::2], strict=True):
         if float(one @ other) >= getattr(embeddings, "alike", ALIKE):
             citation.update(_cite(source, span, "supported"))
-
-
-def _share_of(found: Support) -> float:
-    return found.share

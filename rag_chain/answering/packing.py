@@ -33,12 +33,12 @@ def pack_history(turns: Sequence[Mapping[str, Any]], budget: int) -> list[dict[s
 def pack_sources(
     sources: Sequence[Mapping[str, Any]], history: Sequence[Mapping[str, Any]], budget: int
 ) -> list[dict[str, Any]]:
-    """Return the first sources that fit beside the conversation.
+    """Return the first sources that fit beside what :func:`pack_history` kept of the conversation.
 
     One that does not fit is cut at the end of a sentence and says so in ``cut``; the first is never left
     out. ``text``, ``start`` and ``end`` are of what is shown.
     """
-    left = budget - sum(_count(pack_history(history, budget), "content"))
+    left = budget - sum(_count(history, "content"))
     packed: list[dict[str, Any]] = []
     for source, tokens in zip(sources, _count(sources, "text"), strict=True):
         if tokens <= left:

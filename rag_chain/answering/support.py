@@ -61,11 +61,16 @@ def find_verbatim(claim: str, text: str) -> tuple[int, int] | None:
 
 def find_support(claim: str, text: str, context: str = "") -> tuple[int, int] | None:
     """Return the sentence of the text that stands behind the claim by its words, or None."""
-    best = max(find_candidates(claim, text, context), key=lambda found: found.share, default=None)
+    best = find_nearest(claim, text, context)
     return (best.start, best.end) if best is not None and best.share >= SUPPORT else None
 
 
-def find_candidates(claim: str, text: str, context: str = "") -> Iterator[Support]:
+def find_nearest(claim: str, text: str, context: str = "") -> Support | None:
+    """Return the sentence that may stand behind the claim and holds most of its words, or None."""
+    return max(_find_candidates(claim, text, context), key=lambda found: found.share, default=None)
+
+
+def _find_candidates(claim: str, text: str, context: str) -> Iterator[Support]:
     """Yield the sentences of the text that may stand behind the claim.
 
     Each holds the claim's numbers and, with the headings in ``context`` and the sentence that it points back
@@ -74,19 +79,19 @@ def find_candidates(claim: str, text: str, context: str = "") -> Iterator[Suppor
     """
     wanted = stem_words(content_words(claim))
     numbers = {word for word in content_words(claim) if _NUMBER.search(word)}
-    names = content_words(" ".join(find_names(claim, text)))
+    counted, denied = _count_words(claim), is_negated(claim)
+    names, headings = stem_words(content_words(" ".join(find_names(claim, text)))), content_words(context)
     before = ""
     for start, end in split_sentences(text):
         sentence = text[start:end]
         held = content_words(sentence)
-        around = held | content_words(context) | (content_words(before) if _POINTS_BACK.match(sentence) else set())
+        around = stem_words(held | headings | (content_words(before) if _POINTS_BACK.match(sentence) else set()))
         before = sentence
-        fits = numbers <= held and _count_words(claim) <= _count_words(sentence)
-        if not (fits and stem_words(names) <= stem_words(around) and is_negated(sentence) == is_negated(claim)):
+        fits = numbers <= held and counted <= _count_words(sentence)
+        if not (fits and names <= around and is_negated(sentence) == denied):
             continue
-        stems = stem_words(held)
-        own = len(wanted & stems) / len(wanted) if wanted else 0.0
-        share = len(wanted & stem_words(around)) / len(wanted) if wanted else 0.0
+        own = len(wanted & stem_words(held)) / len(wanted) if wanted else 0.0
+        share = len(wanted & around) / len(wanted) if wanted else 0.0
         if own >= OWN and not is_opposed(claim, sentence) and not _INSTRUCTION.search(sentence):
             yield Support(start, end, share)
 

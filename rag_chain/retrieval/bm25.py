@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.retrievers import BaseRetriever
 
+from rag_chain.retrieval.index import Index, note_ranking
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_core.callbacks import CallbackManagerForRetrieverRun
     from langchain_core.documents import Document
-
-    from rag_chain.retrieval.index import Index
 
 
 class Bm25Retriever(BaseRetriever):
@@ -31,6 +31,4 @@ class Bm25Retriever(BaseRetriever):
     ) -> list[Document]:
         index: Index = self.index
         found = index.matching(query, k or self.k, filter)
-        for rank, (document, score) in enumerate(found, start=1):
-            document.metadata |= {"bm25": score, "bm25_rank": rank}
-        return [document for document, _ in found]
+        return note_ranking(found, score="bm25", rank="bm25_rank")

@@ -9,13 +9,13 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict
 
+from rag_chain.retrieval.index import Index, note_ranking
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
     from langchain_core.documents import Document
-
-    from rag_chain.retrieval.index import Index
 
 
 class DenseRetriever(BaseRetriever):
@@ -55,6 +55,4 @@ class DenseRetriever(BaseRetriever):
     def _search(self, vector: list[float], k: int | None, conditions: Mapping[str, Any] | None) -> list[Document]:
         index: Index = self.index
         found = index.nearest(vector, k or self.k, conditions)
-        for rank, (document, score) in enumerate(found, start=1):
-            document.metadata |= {"score": score, "dense_rank": rank}
-        return [document for document, _ in found]
+        return note_ranking(found, score="score", rank="dense_rank")

@@ -12,6 +12,7 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor, run_in_ex
 from pydantic import ConfigDict, PrivateAttr
 
 from rag_chain.retrieval.fusion import fuse
+from rag_chain.retrieval.index import can_read, note_ranking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,11 +91,10 @@ class HybridRetriever(BaseRetriever):
         return index.matching(query, self._deep(k), conditions)
 
     def _fuse(self, query: str, vector: list[float], nearest: Found, matching: Found, k: int | None) -> list[Document]:
-        chunks: dict[str, Document] = {}
-        for name, found in (("dense", nearest), ("bm25", matching)):
-            for rank, (chunk, score) in enumerate(found, start=1):
-                known = chunks.setdefault(chunk.metadata["id"], chunk).metadata
-                known |= {f"{name}_rank": rank, "score" if name == "dense" else "bm25": score}
+        by_words = {chunk.metadata["id"]: chunk for chunk in note_ranking(matching, score="bm25", rank="bm25_rank")}
+        chunks = {chunk.metadata["id"]: chunk for chunk in note_ranking(nearest, score="score", rank="dense_rank")}
+        for number, chunk in by_words.items():
+            chunks.setdefault(number, chunk).metadata.update(chunk.metadata)
         fused = fuse(
             {chunk.metadata["id"]: score for chunk, score in nearest},
             {chunk.metadata["id"]: score for chunk, score in matching},
@@ -115,13 +115,12 @@ class HybridRetriever(BaseRetriever):
             self._recent.pop(next(iter(self._recent)), None)
 
     def _deep(self, k: int | None) -> int:
-        """Return how much to take from each ranking: together they must give ``k``, were they the same."""
+        """Return how much to take from each ranking: enough for ``k`` even if both hold the same."""
         return max(self.depth, k or self.k)
 
     def weigh(self, query: str) -> float:
         """Return the vectors' share in the fusion for a question."""
-        reads = getattr(self.embeddings, "reads", None)
-        return self.dense_weight if reads is None or reads(query) else self.foreign_weight
+        return self.dense_weight if can_read(self.embeddings, query) else self.foreign_weight
 
     def complete(self, query: str, chunks: Sequence[Document]) -> None:
         """Put in the cosine, as ``score``, of what only its words brought up."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_core.documents import Document
+    from langchain_core.embeddings import Embeddings
     from numpy.typing import NDArray
 
 
@@ -24,3 +25,16 @@ class Index(Protocol):
 
     def vectors(self, ids: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Return the unit-length vectors of these chunks, of those that are there."""
+
+
+def note_ranking(found: Sequence[tuple[Document, float]], *, score: str, rank: str) -> list[Document]:
+    """Return the chunks of a ranking, each with its score and its rank, from 1, in its metadata."""
+    for place, (chunk, value) in enumerate(found, start=1):
+        chunk.metadata |= {score: value, rank: place}
+    return [chunk for chunk, _ in found]
+
+
+def can_read(embeddings: Embeddings | None, text: str) -> bool:
+    """Return whether an embedding model was made to read a text; one that does not say so reads everything."""
+    reads = getattr(embeddings, "reads", None)
+    return reads is None or bool(reads(text))

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
 
+LOOK_AT_SCORES = (Floor, Diversity)
+
+
 class RefinedRetriever(BaseRetriever):
     """A LangChain retriever: takes ``candidates`` from ``search``, hands them through ``steps``, returns ``k``."""
 
@@ -30,7 +33,7 @@ class RefinedRetriever(BaseRetriever):
 
     def complete_for(self, step: BaseDocumentCompressor, query: str, chunks: list[Document]) -> None:
         """Have the search put in the scores that it left out, before a step that looks at them."""
-        if isinstance(step, Floor | Diversity) and isinstance(self.search, HybridRetriever):
+        if isinstance(step, LOOK_AT_SCORES) and isinstance(self.search, HybridRetriever):
             self.search.complete(query, chunks)
 
     def _get_relevant_documents(
@@ -49,6 +52,7 @@ class RefinedRetriever(BaseRetriever):
         k, callbacks = k or self.k, run_manager.get_child()
         found = await self.search.ainvoke(query, {"callbacks": callbacks}, k=max(self.candidates, k), **kwargs)
         for step in self.steps_for(k):
-            await run_in_executor(None, self.complete_for, step, query, found)
+            if isinstance(step, LOOK_AT_SCORES):
+                await run_in_executor(None, self.complete_for, step, query, found)
             found = list(await step.acompress_documents(found, query, callbacks))
         return found[:k]

@@ -9,6 +9,8 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.embeddings import Embeddings  # noqa: TC002  pydantic reads it
 from pydantic import ConfigDict
 
+from rag_chain.retrieval.index import can_read
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -64,8 +66,7 @@ class Floor(BaseDocumentCompressor):
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """Return the chunks that are near enough."""
-        reads = getattr(self.embeddings, "reads", None)
-        if reads is not None and not reads(query):
+        if not can_read(self.embeddings, query):
             return list(documents)
         return [chunk for chunk in documents if chunk.metadata.get("score", 1.0) >= self.floor]
 
