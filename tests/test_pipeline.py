@@ -258,4 +258,4 @@ def test_every_step_has_its_name_in_a_trace(online: Settings, folder: Path) -> N
     async def names() -> set[str]:
         return {event["name"] async for event in build_chain(online).astream_events(QUESTION, version="v2")}
 
-    assert {"rag_chain", "question", "retrieve", "answer", "prompt", "model", "citations"} <= asyncio.run(names())
+    assert {"rag_chain", "question", "retrieve", "answer", "prompt", "model"} <= asyncio.run(names())

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import (
     Runnable,
-    RunnableBranch,
     RunnableConfig,
     RunnableGenerator,
     RunnableLambda,
-    RunnablePassthrough,
 )
 from pydantic import BaseModel, ValidationError
 
-from rag_chain.answering.finishing import Finisher
+from rag_chain.answering.finishing import Answering
 from rag_chain.answering.packing import pack_history, pack_sources
 from rag_chain.answering.prompt import (
     KNOWLEDGE,
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
 
 # What a follow-up may point back to.
 REWRITE_TOKENS = 8000
-ANSWER_KEYS = ["sources", "answer", "citations", "grounded", "refused", "removed_citations"]
 
 
 def build_answer_chain(
@@ -66,21 +63,17 @@ def build_answer_chain(
     template = check_prompt(prompt) if prompt else build_prompt(mode)
     variables = RunnableLambda(_prompt_variables, name="context")
     text = chat_model.with_config(run_name="model") | StrOutputParser(name="text")
-    answer = variables | template.with_config(run_name="prompt") | text
+    write = variables | template.with_config(run_name="prompt") | text
     without = (
-        RunnableLambda(_refuse, name="refuse") if mode == "strict" else answer | RunnableGenerator(_say_so, _asay_so)
+        RunnableLambda(_refuse, name="refuse") if mode == "strict" else write | RunnableGenerator(_say_so, _asay_so)
     )
-    # Steps that give all at once are lambdas: an assign() takes a thread and two locks for each question.
     chain = (
         RunnableLambda(read_question, name="question")
         | _build_rewriting(chat_model)
         | _build_retrieval(retriever, context_tokens)
-        | RunnablePassthrough.assign(answer=RunnableBranch((_has_no_source, without), answer)).with_config(
-            run_name="answer"
-        )
-        | Finisher(embeddings).build()
+        | Answering(write, without, embeddings)
     )
-    named = chain.pick(ANSWER_KEYS).with_config(run_name="rag_chain")
+    named = chain.with_config(run_name="rag_chain")
     return StoppableChain(bound=named).with_types(input_type=str | Question, output_type=Answer)  # type: ignore[arg-type]
 
 
@@ -176,10 +169,6 @@ def _prompt_variables(asked: dict[str, Any]) -> dict[str, Any]:
         "question": defuse(_text_of(asked)),
         "history": format_history(asked["chat_history"]),
     }
-
-
-def _has_no_source(asked: dict[str, Any]) -> bool:
-    return not asked["sources"]
 
 
 def _refuse(_: dict[str, Any]) -> str:

@@ -1,10 +1,11 @@
-"""The last step of an answer: pass it on as it comes, with true marks only, then say what it is worth."""
+"""The step that answers: have the model write, pass on true marks only, then say what the answer is worth."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.runnables import AddableDict, RunnableGenerator
+from langchain_core.runnables import AddableDict, Runnable
+from langchain_core.runnables.config import run_in_executor
 
 from rag_chain.answering.citations import check_answer
 from rag_chain.answering.marks import MarkFilter
@@ -14,59 +15,117 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from langchain_core.embeddings import Embeddings
+    from langchain_core.runnables import RunnableConfig
+
+    Asked = dict[str, Any]
 
 
-class Finisher:
-    """Builds the step that ends the chain; ``embeddings`` help to compare claims with their sources."""
+class Answering(Runnable[dict[str, Any], dict[str, Any]]):
+    """From a question with its ``sources`` to the parts of an answer: sources, its text, what was found of it.
 
-    def __init__(self, embeddings: Embeddings | None = None) -> None:
+    ``write`` is the chain that writes the text, and ``without`` the one for when there is no source;
+    ``embeddings`` help to compare claims with their sources. One step, and not an ``assign`` with others behind it:
+    each of those takes a thread and two locks for each question, and looks at every token.
+    """
+
+    def __init__(
+        self,
+        write: Runnable[dict[str, Any], str],
+        without: Runnable[dict[str, Any], str],
+        embeddings: Embeddings | None = None,
+    ) -> None:
+        self.name = "answer"
+        self._write = write
+        self._without = without
         self._embeddings = embeddings
 
-    def build(self) -> RunnableGenerator[dict[str, Any], dict[str, Any]]:
-        """Return the step: parts of an answer in, the same parts and its citations out."""
-        return RunnableGenerator(self._finish, self._afinish, name="citations")
+    def invoke(self, input: Asked, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:  # noqa: A002
+        """Answer in one piece."""
+        return self._call_with_config(self._answer, input, config, **kwargs)
 
-    def _finish(self, parts: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        answer = _Answer()
-        for part in parts:
-            if answer.take(part):
-                yield AddableDict(part)
-        if rest := answer.rest():
-            yield AddableDict(answer=rest)
-        yield AddableDict(answer.check(self._embeddings))
+    async def ainvoke(self, input: Asked, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:  # noqa: A002
+        """Answer in one piece, asynchronously."""
+        return await self._acall_with_config(self._aanswer, input, config, **kwargs)
 
-    async def _afinish(self, parts: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
-        from langchain_core.runnables.config import run_in_executor
+    def transform(
+        self,
+        input: Iterator[Asked],  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[dict[str, Any]]:
+        """Answer as it is written."""
+        yield from self._transform_stream_with_config(input, self._stream, config, **kwargs)
 
-        answer = _Answer()
-        async for part in parts:
-            if answer.take(part):
-                yield AddableDict(part)
-        if rest := answer.rest():
-            yield AddableDict(answer=rest)
-        yield AddableDict(await run_in_executor(None, answer.check, self._embeddings))
+    async def atransform(
+        self,
+        input: AsyncIterator[Asked],  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Answer as it is written, asynchronously."""
+        async for part in self._atransform_stream_with_config(input, self._astream, config, **kwargs):
+            yield part
+
+    def _answer(self, asked: Asked, run_manager: object, config: RunnableConfig) -> dict[str, Any]:
+        text = _Text(asked)
+        text.take(self._writer(asked).invoke(asked, config))
+        return {"sources": asked["sources"], **text.end(), **text.check(self._embeddings)}
+
+    async def _aanswer(self, asked: Asked, run_manager: object, config: RunnableConfig) -> dict[str, Any]:
+        text = _Text(asked)
+        text.take(await self._writer(asked).ainvoke(asked, config))
+        return {"sources": asked["sources"], **text.end(), **await run_in_executor(None, text.check, self._embeddings)}
+
+    def _stream(
+        self, questions: Iterator[Asked], run_manager: object, config: RunnableConfig
+    ) -> Iterator[dict[str, Any]]:
+        for asked in questions:
+            yield AddableDict(sources=asked["sources"])
+            text = _Text(asked)
+            for piece in self._writer(asked).stream(asked, config):
+                if shown := text.take(piece):
+                    yield AddableDict(answer=shown)
+            yield AddableDict(text.rest())
+            yield AddableDict(text.check(self._embeddings))
+
+    async def _astream(
+        self, questions: AsyncIterator[Asked], run_manager: object, config: RunnableConfig
+    ) -> AsyncIterator[dict[str, Any]]:
+        async for asked in questions:
+            yield AddableDict(sources=asked["sources"])
+            text = _Text(asked)
+            async for piece in self._writer(asked).astream(asked, config):
+                if shown := text.take(piece):
+                    yield AddableDict(answer=shown)
+            yield AddableDict(text.rest())
+            yield AddableDict(await run_in_executor(None, text.check, self._embeddings))
+
+    def _writer(self, asked: Asked) -> Runnable[dict[str, Any], str]:
+        return self._write if asked["sources"] else self._without
 
 
-class _Answer:
-    """Gathers a stream's parts to check the answer when it is whole."""
+class _Text:
+    """The text of an answer as it comes, with the marks of its sources only."""
 
-    def __init__(self) -> None:
-        self._sources: list[dict[str, Any]] = []
+    def __init__(self, asked: Asked) -> None:
+        self._sources = asked["sources"]
+        self._marks = MarkFilter(source["number"] for source in self._sources)
         self._pieces: list[str] = []
-        self._filter: MarkFilter | None = None
 
-    def take(self, part: dict[str, Any]) -> bool:
-        """Take a part, and filter its piece of the answer; return whether there is anything to pass on."""
-        self._sources = part.get("sources", self._sources)
-        if "answer" in part:
-            part["answer"] = self._marks.feed(part["answer"] or "")
-            self._pieces.append(part["answer"])
-        return set(part) != {"answer"} or bool(part["answer"])
-
-    def rest(self) -> str:
-        """Return what was kept back of the answer, for it might have become a mark."""
-        self._pieces.append(self._marks.finish())
+    def take(self, piece: str) -> str:
+        """Return what can be shown now that this has come."""
+        self._pieces.append(self._marks.feed(piece or ""))
         return self._pieces[-1]
+
+    def rest(self) -> dict[str, str]:
+        """Return what was kept back, for it might have become a mark; an answer always has a text, if an empty one."""
+        self._pieces.append(self._marks.finish())
+        return {"answer": self._pieces[-1]}
+
+    def end(self) -> dict[str, str]:
+        """Return the whole text."""
+        self.rest()
+        return {"answer": "".join(self._pieces)}
 
     def check(self, embeddings: Embeddings | None) -> dict[str, Any]:
         """Return the citations and the verdicts."""
@@ -74,10 +133,3 @@ class _Answer:
         refused = is_refusal(answer)
         checked = {"citations": [], "grounded": False} if refused else check_answer(answer, self._sources, embeddings)
         return {**checked, "refused": refused, "removed_citations": self._marks.removed}
-
-    @property
-    def _marks(self) -> MarkFilter:
-        # Sources come before the answer's first piece.
-        if self._filter is None:
-            self._filter = MarkFilter(source["number"] for source in self._sources)
-        return self._filter
