@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Row = tuple[Document, Vectors]
 
 # Enough for Milvus to write at full speed; from a slow provider no more than this is lost to a crash.
-ROWS_PER_WRITE = 512
+ROWS_PER_WRITE = 256
 SECONDS_PER_WRITE = 1.0
 
 

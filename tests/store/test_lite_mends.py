@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
+from milvus_lite.storage import segment
 
 from rag_chain.store.lite_mends import mend_milvus_lite
 from tests.store.chunks import make_chunks, write
@@ -72,6 +76,27 @@ def test_a_flush_gathers_the_same_rows(writes: list[list[tuple[str, bool]]]) -> 
         theirs = type(memtable)._build_data_table.__wrapped__(memtable, live)
         assert gathered.schema == theirs.schema
         assert gathered.to_pylist() == theirs.to_pylist()
+
+
+@given(st.integers(0, 40), st.integers(1, 50), st.booleans())
+def test_a_file_is_read_as_it_was_written(rows: int, group: int, with_nulls: bool) -> None:
+    """Whatever its length and its row groups, with or without missing values: same rows, same types, in one piece."""
+    mend_milvus_lite()
+    memtable = make_memtable()
+    batch = make_batch(memtable._data_schema, [str(number) for number in range(rows)], 1)
+    table = pa.Table.from_batches([batch])
+    if with_nulls:
+        place = table.schema.get_field_index("dense")
+        vectors = [None if number % 3 else vector for number, vector in enumerate(table.column("dense").to_pylist())]
+        field = pa.field("dense", table.schema.field(place).type)
+        table = table.set_column(place, field, pa.array(vectors, field.type))
+    with TemporaryDirectory() as folder, patch("rag_chain.store.lite_mends.READ_ROWS", 7):
+        path = f"{folder}/data.parquet"
+        pq.write_table(table, path, row_group_size=group)
+        read = segment.read_data_file(path)
+        assert read.equals(pq.read_table(path))
+    assert read.schema == table.schema
+    assert all(column.num_chunks == 1 for column in read.columns)
 
 
 def test_nothing_is_said_of_few_vectors(store: Store, capfd: pytest.CaptureFixture[str]) -> None:
