@@ -88,7 +88,8 @@ class _Checks:
 
 
 def _show_settings(settings: Settings) -> str:
-    return f"provider {settings.resolved_provider}, Milvus at {settings.milvus_uri}, collection {settings.collection}"
+    place = f"Milvus at {settings.milvus_uri}, collection {settings.tenant_collection}"
+    return f"provider {settings.resolved_provider}, {place}"
 
 
 def _try_embeddings(embeddings: EmbeddingModel) -> str:

@@ -151,18 +151,19 @@ def build_chain(
     retriever: Runnable[str, list[Document]] | None = None,
     chat_model: Runnable[LanguageModelInput, Any] | None = None,
     prompt: ChatPromptTemplate | None = None,
+    embeddings: EmbeddingModel | None = None,
 ) -> Runnable[str | Question | Mapping[str, Any], dict[str, Any]]:
     """Return the chain from a question to a cited answer.
 
     Any LangChain retriever, chat model or prompt with ``{context}`` and ``{question}`` can be put in
-    place of ours. Input is a text or a ``Question``; output is a mapping with the keys of ``Answer``. It
-    connects when it is first asked.
+    place of ours, and chains can share ``embeddings``. Input is a text or a ``Question``; output is a mapping with the
+    keys of ``Answer``. It connects when it is first asked.
     """
     from rag_chain.answering.chain import build_answer_chain
     from rag_chain.models.building import build_chat_model, build_embeddings
 
     settings = settings or Settings()
-    embeddings = build_embeddings(settings)
+    embeddings = embeddings or build_embeddings(settings)
     return build_answer_chain(
         retriever or build_refined_retriever(settings, embeddings),
         chat_model or build_chat_model(settings, embeddings),
@@ -171,6 +172,13 @@ def build_chain(
         context_tokens=settings.context_tokens,
         embeddings=embeddings,
     )
+
+
+def open_documents(settings: Settings) -> Store:
+    """Connect to the tenant's collection, to list or remove documents; close it again."""
+    from rag_chain.store.collection import open_store
+
+    return open_store(settings)
 
 
 def make_fingerprint(settings: Settings, embeddings: EmbeddingModel) -> Fingerprint:

@@ -18,6 +18,9 @@ FIREWORKS_CHAT_FALLBACKS = ("accounts/fireworks/models/glm-5p3-flash",)
 # These have an environment name of their own, known from the vendor's documentation; all others start with RAG_.
 VENDOR_SETTINGS = ("fireworks_api_key", "fireworks_api_base", "milvus_uri", "milvus_token", "milvus_db_name")
 
+DEFAULT_TENANT = "default"
+TENANT_NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"
+
 Provider = Literal["fireworks", "local"]
 
 
@@ -61,7 +64,15 @@ class Settings(BaseSettings):
     milvus_db_name: str | None = Field(
         None, validation_alias="milvus_db_name", description="Database on the Milvus server."
     )
-    collection: str = Field("documents", description="Name of the collection.", pattern=r"^[A-Za-z_]\w{0,199}$")
+    collection: str = Field(
+        "documents", description="Name of the collection.", pattern="^[A-Za-z_][A-Za-z0-9_]{0,159}$"
+    )
+    tenant: str = Field(
+        DEFAULT_TENANT,
+        description="Whose documents: each tenant has a collection of its own. Small letters, digits, single hyphens.",
+        pattern=TENANT_NAME,
+        max_length=64,
+    )
     provider: Literal["auto", "fireworks", "local"] = Field(
         "auto", description="Who embeds and answers; auto is fireworks when there is a key, else local."
     )
@@ -156,6 +167,31 @@ class Settings(BaseSettings):
     web_cache: Path = Field(
         Path("~/.cache/rag_chain/web"), description="Folder for what was fetched, so that it is not fetched twice."
     )
+    keys_file: Path = Field(
+        Path("./rag_chain.keys.json"), description="File with the digests of the API keys that rag-chain keys makes."
+    )
+    upload_folder: Path = Field(
+        Path("./rag_chain.uploads"), description="Folder for documents that were uploaded, with one for each tenant."
+    )
+    allow_anonymous: bool = Field(
+        False, description="Serve everybody who can reach the server while there are no API keys."
+    )
+    requests_per_minute: int = Field(120, gt=0, description="Requests a minute that each API key may make.")
+    concurrent_requests: int = Field(16, gt=0, description="Requests that each API key may have in flight.")
+    total_requests: int = Field(256, gt=0, description="Requests that the server works on at once; more get a 503.")
+    max_body_bytes: int = Field(1_000_000, gt=0, description="Largest body of a request that is no upload.")
+    max_batch: int = Field(32, gt=0, description="Most questions in one batch.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins of web pages that may call the server, comma-separated; default: its own only."
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Host names that requests may be for, comma-separated; default: this machine's own names while "
+        "there are no API keys, else any.",
+    )
+    drain_seconds: float = Field(30.0, ge=0, description="Seconds that open streams get to end when the server stops.")
+    metrics_open: bool = Field(False, description="Show /metrics to callers without an admin key, too.")
+    footnotes: bool = Field(False, description="Append the cited sources to the text of OpenAI-compatible answers.")
     request_timeout: float = Field(60.0, gt=0, description="Seconds for one model request, retries included.")
     store_timeout: float = Field(30.0, gt=0, description="Seconds for one call to Milvus.")
 
@@ -168,7 +204,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
 
-    @field_validator("chat_fallbacks", mode="before")
+    @field_validator("chat_fallbacks", "cors_origins", "allowed_hosts", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -222,6 +258,16 @@ class Settings(BaseSettings):
         """The chat model and its fallbacks; who names a model of their own wants that one or an error."""
         own = self.chat_model != FIREWORKS_CHAT_MODEL and self.chat_fallbacks == FIREWORKS_CHAT_FALLBACKS
         return (self.chat_model,) if own else (self.chat_model, *self.chat_fallbacks)
+
+    @property
+    def tenant_collection(self) -> str:
+        """The name of the tenant's collection.
+
+        Tenants' names hold neither underscores nor double hyphens, so no two tenants, and no tenant and
+        generation of another one's collection (``documents__t_acme__2``), have the same name.
+        """
+        own = "" if self.tenant == DEFAULT_TENANT else f"__t_{self.tenant.replace('-', '_')}"
+        return f"{self.collection}{own}"
 
     @property
     def is_milvus_lite(self) -> bool:

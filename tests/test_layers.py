@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "rag_chain"
 LAYERS = (
     ("errors", "sentences", "markup", "words"),
     ("settings", "workers", "claims"),
+    ("keys",),
     ("models", "store"),
     ("documents", "ingestion", "retrieval", "answering", "evaluation"),
     ("pipeline",),
@@ -42,6 +43,10 @@ DOORS = {
     "matplotlib": "evaluation/plots.py",
     "fastapi": "server/",
     "uvicorn": "server/",
+    "starlette": "server/",
+    "limits": "server/limits.py",
+    "prometheus_client": "server/",
+    "mcp": "server/mcp_routes.py",
 }
 
 

@@ -17,7 +17,8 @@ COMMANDS = {
     "search": "show the passages that a question finds",
     "explain": "show how a question's sources were found, and where a document fell out",
     "evaluate": "measure retrieval and answers on questions whose answers are known",
-    "serve": "serve the chain over HTTP (LangServe)",
+    "serve": "serve the chain over HTTP: chat page, OpenAI-compatible, LangServe, MCP",
+    "keys": "make, list and revoke the API keys of the server",
     "doctor": "check the settings, the models and the store",
     "demo": "ingest the example documents and ask a question about them",
 }
@@ -66,6 +67,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("settings", "each overrides its environment variable")
     group.add_argument("--milvus-uri", metavar="URI", help="path ending in .db, or http(s) address (MILVUS_URI)")
     group.add_argument("--collection", metavar="NAME", help="collection (RAG_COLLECTION)")
+    group.add_argument("--tenant", metavar="NAME", help="whose documents (RAG_TENANT)")
     group.add_argument("--provider", choices=("auto", "fireworks", "local"), help="models (RAG_PROVIDER)")
     group.add_argument("--debug", action="store_true", help="show where an error comes from")
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that the command line names."""
-    given = {name: getattr(options, name) for name in ("milvus_uri", "collection", "provider")}
+    given = {name: getattr(options, name) for name in ("milvus_uri", "collection", "tenant", "provider")}
     given["retriever"] = getattr(options, "retriever", None)
     given["top_k"] = getattr(options, "k", None)
     given["allow_private"] = getattr(options, "allow_private", False) or None
-    return {name: value for name, value in given.items() if value not in (None, "")}
+    # An empty tenant is no tenant, and not the default one: the settings refuse it.
+    return {name: value for name, value in given.items() if value is not None and (value != "" or name == "tenant")}
 
 
 def read_settings(options: argparse.Namespace) -> Settings:
@@ -28,6 +29,11 @@ def read_settings(options: argparse.Namespace) -> Settings:
     if settings.provider == "auto" and settings.resolved_provider == "local":
         notice("no FIREWORKS_API_KEY: working with the local models, which quote passages and write nothing new")
     return settings
+
+
+def read_quietly(options: argparse.Namespace, **given: Any) -> Settings:
+    """Return the settings for a command that asks no model, with some more of them given."""
+    return Settings(**given_settings(options), **{name: value for name, value in given.items() if value is not None})
 
 
 def read_filter(options: argparse.Namespace) -> dict[str, Any]:
@@ -44,6 +50,11 @@ def notice(text: str) -> None:
     """Say something beside the result; only to a person."""
     if sys.stderr.isatty():
         print(text, file=sys.stderr)
+
+
+def complain(text: str) -> None:
+    """Say on stderr what was wrong."""
+    print(f"rag-chain: {text}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import SettingsError
-from rag_chain.models.prices import embedding_dollars
+from rag_chain.models.prices import chat_dollars, embedding_dollars
 from rag_chain.settings import FIREWORKS_EMBEDDING_MODEL
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rag_chain.models.embedding import EmbeddingModel
     from rag_chain.models.fireworks.client import FireworksClient
     from rag_chain.models.reranking import Reranker
+    from rag_chain.models.usage import Usage
     from rag_chain.settings import Settings
 
 # Chat waits for a person, who would rather hear of it; an ingest would rather get there, and has a pace
@@ -75,6 +76,14 @@ def price_embedding(settings: Settings, tokens: int) -> float | None:
     if settings.resolved_provider == "local":
         return 0.0
     return embedding_dollars(settings.embedding_model, tokens, settings.embedding_price)
+
+
+def price_chat(settings: Settings, usage: Usage) -> float | None:
+    """Return what the chat model's tokens cost in dollars; None where that is not known."""
+    if settings.resolved_provider == "local":
+        return 0.0
+    tokens = {kind: usage.tokens[kind] for kind in ("prompt", "cached", "completion")}
+    return chat_dollars(settings.chat_model, **tokens)
 
 
 def build_reranker(settings: Settings) -> Reranker | None:

@@ -1,27 +1,31 @@
-"""Assemble the FastAPI app: the chain, its routes, and errors as HTTP statuses."""
+"""Assemble the FastAPI app: the doors, behind one gate."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from rag_chain import __version__
-from rag_chain.errors import (
-    AuthenticationError,
-    EmptyStoreError,
-    InvalidRequestError,
-    ModelError,
-    QuestionError,
-    RagChainError,
-    SettingsError,
-    StoreError,
-)
-from rag_chain.pipeline import build_chain
-from rag_chain.server.langserve_routes import build_router
+from rag_chain.errors import RagChainError
+from rag_chain.keys import KeyFile
+from rag_chain.server import documents, langserve_routes, openai_routes
+from rag_chain.server.entrance import Entrance
+from rag_chain.server.gate import Gate
+from rag_chain.server.health import Readiness
+from rag_chain.server.limits import Limits
+from rag_chain.server.metrics import Metrics
+from rag_chain.server.replies import STATUSES, Refusal, explain, explain_input
+from rag_chain.server.scoped import ScopedChain
+from rag_chain.server.service import Service
 from rag_chain.store.lite import release_lite
 
 if TYPE_CHECKING:
@@ -29,28 +33,25 @@ if TYPE_CHECKING:
 
     from rag_chain.settings import Settings
 
-# The first class that an error belongs to decides.
-STATUSES: tuple[tuple[type[RagChainError], int], ...] = (
-    (QuestionError, 422),
-    (SettingsError, 422),
-    (InvalidRequestError, 422),
-    (AuthenticationError, 502),
-    (ModelError, 502),
-    (EmptyStoreError, 503),
-    (StoreError, 503),
-    (RagChainError, 500),
-)
-
 
 def build_app(settings: Settings) -> FastAPI:
-    """Return the app with LangServe's routes under ``/rag``."""
-    app = FastAPI(title="rag_chain", version=__version__, lifespan=_lifespan)
-    app.include_router(build_router(build_chain(settings), "/rag"))
-    # Specific classes: a handler for Exception would make the server drop the connection.
-    for kind, _ in STATUSES:
-        app.add_exception_handler(kind, _explain)
-    app.add_exception_handler(ValidationError, _explain_input)
+    """Return the app; every request passes the gate, and every question the chain of whoever asks."""
+    service, limits = Service(settings), Limits(settings)
+    metrics = Metrics(limits, service.count_usage)
+    chain = ScopedChain(service, metrics)
+    app = FastAPIOffline(title="rag_chain", version=__version__, lifespan=_lifespan, redoc_url=None)
+    app.include_router(langserve_routes.build_router(chain))
+    app.include_router(openai_routes.build_router(chain, settings))
+    app.include_router(documents.build_router(service))
+    _add_operations(app, Readiness(service), metrics)
     app.add_api_route("/", _show_playground, include_in_schema=False)
+    _explain_errors(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
+        )
+    entrance = Entrance(settings, KeyFile(settings.keys_file), limits)
+    app.add_middleware(Gate, settings=settings, entrance=entrance, limits=limits, metrics=metrics)
     return app
 
 
@@ -60,24 +61,42 @@ async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
     release_lite()
 
 
-def status_of(error: RagChainError) -> int:
-    """Return the HTTP status that tells a client whether to mend the request or to wait."""
-    return next(status for kind, status in STATUSES if isinstance(error, kind))
+def _add_operations(app: FastAPI, readiness: Readiness, metrics: Metrics) -> None:
+    @app.get("/livez", tags=["operations"])
+    async def live() -> dict[str, bool]:
+        """Say that the process is there."""
+        return {"ok": True}
 
+    @app.get("/readyz", tags=["operations"], responses={503: {"description": "Something that answers need fails."}})
+    async def ready() -> JSONResponse:
+        """Say whether questions can be answered, and what fails where they can't."""
+        found: dict[str, Any] = await run_in_threadpool(readiness.check)
+        return JSONResponse(found, 200 if found["ok"] else 503)
 
-async def _explain(_: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, RagChainError):
-        raise error
-    return JSONResponse({"error": {"type": type(error).__name__, "message": str(error)}}, status_code=status_of(error))
-
-
-async def _explain_input(_: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, ValidationError):
-        raise error
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return JSONResponse({"error": {"type": "InvalidInput", "message": message}}, status_code=422)
+    @app.get("/metrics", tags=["operations"], response_class=Response)
+    async def show_metrics() -> Response:
+        """Return the counters in Prometheus' format."""
+        return Response(metrics.show(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _show_playground() -> RedirectResponse:
     return RedirectResponse("/rag/playground/")
+
+
+def _explain_errors(app: FastAPI) -> None:
+    # Specific classes: a handler for Exception would make the server drop the connection.
+    for kind, _ in STATUSES:
+        app.add_exception_handler(kind, _explain)
+    app.add_exception_handler(Refusal, _explain)
+    app.add_exception_handler(ValidationError, _explain)
+    app.add_exception_handler(RequestValidationError, _explain)
+
+
+async def _explain(_: Request, error: Exception) -> Response:
+    if isinstance(error, RagChainError):
+        return explain(error)
+    if isinstance(error, Refusal):
+        return error.reply()
+    if isinstance(error, ValidationError | RequestValidationError):
+        return explain_input(error)
+    raise error

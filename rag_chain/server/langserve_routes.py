@@ -3,18 +3,66 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from fastapi import APIRouter
 from langserve import add_routes
+from pydantic import BaseModel, ConfigDict, Field
+
+from rag_chain.answering.types import Question  # noqa: TC001  FastAPI reads the annotation
+from rag_chain.errors import RagChainError, SettingsError
+from rag_chain.server.replies import message_of, status_of
+from rag_chain.server.sse import event, start, stream_events
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import Runnable
+    from collections.abc import AsyncIterator
+
+    from fastapi.responses import StreamingResponse
+
+    from rag_chain.server.scoped import ScopedChain
+
+PATH = "/rag"
 
 
-def build_router(chain: Runnable[Any, Any], path: str) -> APIRouter:
-    """Return LangServe's routes for the chain; callers may configure nothing."""
-    router = APIRouter(prefix=path)
-    # stream_events would show prompts and intermediate results to every caller. stream_log does
-    # too, but the playground speaks nothing else.
-    add_routes(router, chain, config_keys=(), disabled_endpoints=("config_hashes", "stream_events"))
+class StreamRequest(BaseModel):
+    """The body of ``/rag/stream``, as LangServe's clients send it."""
+
+    model_config = ConfigDict(title="StreamRequest")
+
+    input: str | Question
+    config: dict[str, Any] = Field(default_factory=dict, description="Nothing in it can be configured.")
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
+def build_router(chain: ScopedChain) -> APIRouter:
+    """Return LangServe's routes for the chain; callers may configure nothing.
+
+    ``/stream`` is ours: LangServe's own says 500 whatever went wrong, and breaks the connection off.
+    ``stream_events`` would show prompts, and so would LangServe's ``stream_log``, which the playground needs: see
+    :meth:`~rag_chain.server.scoped.ScopedChain.astream_log` for what it is given instead.
+    """
+    router = APIRouter(prefix=PATH, tags=["langserve"])
+    off = ("config_hashes", "stream", "stream_events", "token_feedback")
+    add_routes(router, chain, config_keys=(), disabled_endpoints=off)  # type: ignore[arg-type]  # a tuple will do
+
+    @router.post("/stream", response_model=None)
+    async def stream(request: StreamRequest) -> StreamingResponse:
+        """Answer as it is written: events ``metadata``, ``data`` for each part, and ``end`` or ``error``."""
+        if request.config.get("configurable"):
+            raise SettingsError("config: nothing can be configured by a request")
+        parts = await start(chain.astream(request.input))
+        return stream_events(_as_events(parts))
+
     return router
+
+
+async def _as_events(parts: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    yield event({"run_id": str(uuid4())}, "metadata")
+    try:
+        async for part in parts:
+            yield event(dict(part), "data")
+    except RagChainError as error:
+        told = {"status_code": status_of(error), "message": message_of(error), "type": type(error).__name__}
+        yield event(told, "error")
+    else:
+        yield b"event: end\r\n\r\n"

@@ -14,6 +14,7 @@ import numpy as np
 from langchain_core.documents import Document
 
 from rag_chain.errors import EmptyStoreError
+from rag_chain.settings import DEFAULT_TENANT
 from rag_chain.store.connection import Connection
 from rag_chain.store.filters import build_expression
 from rag_chain.store.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
@@ -57,13 +58,15 @@ class StoredDocument:
 class Store:
     """One collection of chunks behind one connection; safe to use from several threads.
 
-    The collection's name is a Milvus alias; what it points at is replaced as a whole by a rebuild.
+    The collection's name is a Milvus alias; what it points at is replaced as a whole by a rebuild. A tenant
+    has a collection of its own: nothing that is asked of this one can reach another's.
     """
 
-    def __init__(self, address: Address, name: str, language: str = "english") -> None:
+    def __init__(self, address: Address, name: str, language: str = "english", tenant: str = DEFAULT_TENANT) -> None:
         self.address = address
         self.name = name
         self.language = language
+        self.tenant = tenant
         self._milvus = Connection(address, self._load)
         self.generations = Generations(self._milvus, name)
 
@@ -215,7 +218,7 @@ class Store:
     def rebuild(self, fingerprint: Fingerprint, dimensions: int) -> Store:
         """Return a new, empty collection beside this one; :meth:`publish` puts it in this one's place."""
         name = self.generations.create(fingerprint, dimensions, with_bm25=self.understands_text)
-        return Store(self.address, name, self.language)
+        return Store(self.address, name, self.language, self.tenant)
 
     def publish(self, new: Store, *, keep_old: bool = False) -> None:
         """Let the new collection answer from now on, and drop all older ones unless they are to be kept."""
@@ -267,7 +270,7 @@ class Store:
 
 
 def open_store(settings: Settings, *, hosted: bool = False, meanwhile: Callable[[], None] = lambda: None) -> Store:
-    """Connect to the Milvus that the settings name; the collection need not exist yet.
+    """Connect to the Milvus that the settings name, for their tenant; the collection need not exist yet.
 
     ``hosted`` is for much work: Milvus Lite then gets a process of its own, and while that one
     starts, ``meanwhile`` is done.
@@ -277,4 +280,4 @@ def open_store(settings: Settings, *, hosted: bool = False, meanwhile: Callable[
     uri = str(path.parent.resolve() / path.name) if settings.is_milvus_lite else settings.milvus_uri
     token = settings.milvus_token.get_secret_value() if settings.milvus_token else ""
     address = Address(uri, token, settings.milvus_db_name or "", settings.store_timeout, hosted, meanwhile)
-    return Store(address, settings.collection, settings.language)
+    return Store(address, settings.tenant_collection, settings.language, settings.tenant)

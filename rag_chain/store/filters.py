@@ -17,6 +17,8 @@ Scalar: TypeAlias = "str | int | float | bool"
 Range: TypeAlias = "Mapping[str, int | float | str]"
 Filter: TypeAlias = "Mapping[str, Scalar | Sequence[Scalar] | Range]"
 
+# Not a field: each tenant has a collection of its own.
+TENANT = "tenant"
 # No chunk has an empty id.
 NOTHING = 'id == ""'
 
@@ -32,6 +34,18 @@ def quote(text: str) -> str:
     """Return a string literal with the only escapes that Milvus Lite and servers both read."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
+
+
+def within_tenant(conditions: Filter, tenant: str) -> Filter:
+    """Return the filter without ``tenant``, which may name the tenant that is asked for and no other.
+
+    Raises :class:`~rag_chain.errors.SettingsError` for another one: no filter widens what a caller may see.
+    """
+    if TENANT not in conditions:
+        return conditions
+    if conditions[TENANT] not in (tenant, [tenant]):
+        raise SettingsError(f"filter: {TENANT} can be no other than your own; leave it out")
+    return {name: value for name, value in conditions.items() if name != TENANT}
 
 
 def build_expression(conditions: Filter, *, prefixes_only: bool = False) -> str:

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import DocumentError
+from rag_chain.store.filters import TENANT
 from rag_chain.store.schema import (
     DENSE,
     HEADING_BYTES,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _FIXED = frozenset({"source", "title", "heading", "version", "uri", "position", "start", "end", "chunks", "modified"})
 # What the loaded document knows and no search needs.
 _LEFT_OUT = frozenset({"content_hash", "root"})
-_RESERVED = frozenset({KEY, TEXT, TERMS, DENSE, SPARSE})
+_RESERVED = frozenset({KEY, TEXT, TERMS, DENSE, SPARSE, TENANT})
 _NAME = re.compile(r"[A-Za-z_]\w{0,63}")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 

@@ -13,7 +13,7 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_milvus import Milvus
 
 from rag_chain.errors import StoreError
-from rag_chain.store.filters import build_expression, matches
+from rag_chain.store.filters import build_expression, matches, within_tenant
 from rag_chain.store.links import store_errors
 from rag_chain.store.schema import (
     DENSE,
@@ -114,6 +114,7 @@ class ChunkStore(Milvus):
 
         Milvus' patterns may select too much; what is dropped is made up for by looking further.
         """
+        conditions = within_tenant(conditions, self._store.tenant)
         expression = build_expression(conditions, prefixes_only=not self._store.understands_text)
         limit = k
         while True:

@@ -37,7 +37,8 @@ def embed(client: FireworksClient, *texts: str) -> Any:
 
 
 def stream(client: FireworksClient) -> list[dict[str, Any]]:
-    return list(client.loop.iterate(client.stream("/chat/completions", chat_body("Where?", stream=True))))
+    batches = client.loop.iterate(client.stream("/chat/completions", chat_body("Where?", stream=True)))
+    return [event for batch in batches for event in batch]
 
 
 def test_the_wrong_key_is_named(connect: Connect) -> None:

@@ -9,6 +9,7 @@ from langchain_fireworks import ChatFireworks
 from pydantic import SecretStr
 
 from rag_chain.errors import BadReplyError, CutReplyError, ModelNotFoundError, ProviderBusyError
+from rag_chain.models.usage import count_tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -108,21 +109,62 @@ def check_completion(reply: Any) -> dict[str, Any]:
     except (AttributeError, KeyError, IndexError, TypeError) as error:
         raise BadReplyError("the chat reply holds no answer") from error
     _check_end(reason, spoke)
+    _count_usage(reply)
     completion: dict[str, Any] = reply
     return completion
 
 
-async def whole_answer(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
-    """Pass on the chunks of a stream and raise where it ends before the model had finished."""
+async def whole_answer(batches: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[dict[str, Any]]:
+    """Pass on the chunks of a stream, in one those that came together, and raise where it ends too early."""
     reason: str | None = None
     spoke = False
-    async for event in events:
-        for choice in event.get("choices") or ():
-            reason = choice.get("finish_reason") or reason
-            delta = choice.get("delta") or {}
-            spoke = spoke or bool(delta.get("content") or delta.get("tool_calls"))
-        yield event
+    async for batch in batches:
+        for event in merge_texts(batch):
+            for choice in event.get("choices") or ():
+                reason = choice.get("finish_reason") or reason
+                delta = choice.get("delta") or {}
+                spoke = spoke or bool(delta.get("content") or delta.get("tool_calls"))
+            _count_usage(event)
+            yield event
     _check_end(reason, spoke)
+
+
+def merge_texts(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the events with each run of those that bring nothing but text as one."""
+    merged: list[dict[str, Any]] = []
+    run: list[str] = []
+    for event in events:
+        text = _only_text(event)
+        if text is None:
+            run = []
+            merged.append(event)
+        elif run:
+            run.append(text)
+            merged[-1]["choices"][0]["delta"]["content"] = "".join(run)
+        else:
+            run = [text]
+            merged.append(event)
+    return merged
+
+
+def _only_text(event: dict[str, Any]) -> str | None:
+    """Return the text of a chunk that holds nothing else, or None."""
+    choices = event.get("choices")
+    if not isinstance(choices, list) or len(choices) != 1 or event.get("usage"):
+        return None
+    choice = choices[0]
+    delta = choice.get("delta")
+    if not isinstance(delta, dict) or choice.get("finish_reason") or choice.get("logprobs"):
+        return None
+    text = delta.get("content")
+    return text if isinstance(text, str) and not (delta.keys() - {"content", "role"}) else None
+
+
+def _count_usage(reply: dict[str, Any]) -> None:
+    usage = reply.get("usage") or {}
+    count_tokens("prompt", int(usage.get("prompt_tokens") or 0))
+    count_tokens("completion", int(usage.get("completion_tokens") or 0))
+    count_tokens("cached", int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0))
 
 
 def _check_end(reason: str | None, spoke: bool) -> None:

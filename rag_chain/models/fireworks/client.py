@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 import httpx
 import orjson
-from httpx_sse import EventSource, SSEError
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from rag_chain.errors import BadReplyError, InvalidRequestError, ProviderUnreachableError, SettingsError
 from rag_chain.models.background import open_loop
+from rag_chain.models.fireworks.events import EventReader, ReadingPace
 from rag_chain.models.fireworks.replies import RetryLaterError, explain_status, explain_stream_error
+from rag_chain.models.usage import count_request
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-    from httpx_sse import ServerSentEvent
     from tenacity import RetryCallState
 
     from rag_chain.models.background import BackgroundLoop
@@ -55,6 +55,7 @@ class FireworksClient:
             raise SettingsError("FIREWORKS_API_KEY holds characters that no key has: copy it again")
         self.address = base
         self.loop = open_loop()
+        self._pace = ReadingPace()
         self._timeout = timeout
         self._attempts = attempts
         self._backoff = wait_random_exponential(multiplier=0.5, max=longest_pause)
@@ -81,24 +82,32 @@ class FireworksClient:
         except orjson.JSONDecodeError as error:
             raise BadReplyError(f"the reply of {self.address} is not JSON") from error
 
-    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Send a request and yield the JSON events of its reply; once it has begun nothing is retried."""
-        with self._deadline():
-            async with self._open_stream(path, body) as source:
-                events = source.aiter_sse()
-                async for event in events:
-                    if event.data == "[DONE]":
-                        await _read_to_end(events)
+    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[list[dict[str, Any]]]:
+        """Send a request and yield the JSON events of its reply, together those that came together.
+
+        Once it has begun nothing is retried. The more streams there are, the longer each is left alone between two
+        looks, and the more comes together: every look costs the same, however much there is to see.
+        """
+        with self._deadline(), self._pace.stream() as rest:
+            async with self._open_stream(path, body) as response:
+                parts = response.aiter_bytes()
+                reader = EventReader()
+                async for part in parts:
+                    if events := [_parse_event(data) for data in reader.feed(part)]:
+                        yield events
+                    if reader.done:
+                        await _read_to_end(parts)
                         return
-                    yield _parse_event(event.data)
+                    if events:
+                        await rest()
 
     @asynccontextmanager
-    async def _open_stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[EventSource]:
+    async def _open_stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
         response: httpx.Response = await self._retrying()(self._send, path, body, stream=True)
         try:
-            yield EventSource(response)
-        except SSEError as error:  # an HTTPError too
-            raise BadReplyError(f"{self.address} answered a request for a stream with no stream") from error
+            if "text/event-stream" not in response.headers.get("content-type", ""):
+                raise BadReplyError(f"{self.address} answered a request for a stream with no stream")
+            yield response
         except httpx.HTTPError as error:
             raise BadReplyError(f"the connection broke in the middle of the answer ({_name(error)})") from error
         finally:
@@ -136,6 +145,7 @@ class FireworksClient:
             retry=retry_if_exception_type((RetryLaterError, UnansweredError)),
             stop=is_over,
             wait=self._pause,
+            before=_count,
             reraise=True,
         )
 
@@ -166,6 +176,10 @@ async def _in_turn(slot: AbstractAsyncContextManager[None], deadline: anyio.Canc
         yield
 
 
+def _count(state: RetryCallState) -> None:
+    count_request(again=state.attempt_number > 1)
+
+
 def _too_late(state: RetryCallState) -> bool:
     return anyio.current_time() + state.upcoming_sleep >= anyio.current_effective_deadline()
 
@@ -184,13 +198,13 @@ def _failure(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-async def _read_to_end(events: AsyncIterator[ServerSentEvent]) -> None:
+async def _read_to_end(parts: AsyncIterator[bytes]) -> None:
     with anyio.move_on_after(CLOSING_SECONDS), suppress(httpx.HTTPError):
-        async for _ in events:
+        async for _ in parts:
             pass
 
 
-def _parse_event(data: str) -> dict[str, Any]:
+def _parse_event(data: bytes) -> dict[str, Any]:
     try:
         event = orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -16,6 +16,7 @@ from rag_chain.models.embedding import Embedded, EmbeddingModel, EmbeddingUsage,
 from rag_chain.models.fireworks.cards import known_length, task_prefixes
 from rag_chain.models.fireworks.pace import Pace
 from rag_chain.models.fireworks.replies import RetryLaterError
+from rag_chain.models.usage import count_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Reversible, Sequence
@@ -160,7 +161,9 @@ class FireworksEmbeddings(EmbeddingModel):
         if self._length is None:
             self._length = self._learn_length(vectors.shape[1], confirm=confirm)
         self.usage.texts += expected
-        self.usage.tokens += _billed_tokens(reply)
+        tokens = _billed_tokens(reply)
+        self.usage.tokens += tokens
+        count_tokens("embedding", tokens)
         return vectors
 
     def _learn_length(self, length: int, *, confirm: bool) -> int | None:

@@ -1,0 +1,76 @@
+"""What serves questions: the models, shared by all, and for each tenant a chain over that tenant's collection."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rag_chain.models.building import build_chat_model, build_embeddings, price_chat, price_embedding
+from rag_chain.models.usage import TOTAL
+from rag_chain.pipeline import build_chain, build_refined_retriever, open_documents
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import Runnable
+
+    from rag_chain.models.usage import Usage
+    from rag_chain.retrieval.refined import RefinedRetriever
+    from rag_chain.server.callers import Caller
+    from rag_chain.settings import Settings
+    from rag_chain.store.collection import Store
+
+# Tenants whose collections stay open; the one that has been quiet for longest is closed first.
+OPEN_TENANTS = 64
+
+
+@dataclass(frozen=True)
+class Tenancy:
+    """What answers one tenant's questions."""
+
+    settings: Settings
+    chain: Runnable[Any, dict[str, Any]]
+    retriever: RefinedRetriever
+
+
+class Service:
+    """Builds what each tenant needs when it is first asked for; connects to nothing before."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.embeddings = build_embeddings(settings)
+        self._chat_model = build_chat_model(settings, self.embeddings)
+        self._open: OrderedDict[str, Tenancy] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def for_caller(self, caller: Caller) -> Tenancy:
+        """Return what answers this caller; a caller without a tenant is an error, not everybody."""
+        with self._lock:
+            tenancy = self._open.pop(caller.tenant, None) or self._build(caller.tenant)
+            self._open[caller.tenant] = tenancy
+            while len(self._open) > OPEN_TENANTS:
+                self._open.popitem(last=False)
+            return tenancy
+
+    def open_store(self, caller: Caller) -> Store:
+        """Connect to the caller's collection; close it again."""
+        return open_documents(self.for_caller(caller).settings)
+
+    def ask_chat_model(self) -> None:
+        """Raise what is wrong with the chat model, if anything is; the local one is always there."""
+        if self.settings.resolved_provider != "local":
+            self._chat_model.invoke("Say yes.")
+
+    def count_usage(self) -> tuple[Usage, float | None]:
+        """Return what the models were asked since the process began, and what that cost, where prices are known."""
+        embedded = price_embedding(self.settings, TOTAL.tokens["embedding"])
+        answered = price_chat(self.settings, TOTAL)
+        known = embedded is not None and answered is not None
+        return TOTAL, (embedded or 0) + (answered or 0) if known else None
+
+    def _build(self, tenant: str) -> Tenancy:
+        # Checked like any setting: an empty name, or one that is none, raises.
+        settings = self.settings.with_changes(tenant=tenant)
+        retriever = build_refined_retriever(settings, self.embeddings)
+        chain = build_chain(settings, retriever=retriever, chat_model=self._chat_model, embeddings=self.embeddings)
+        return Tenancy(settings, chain, retriever)
