@@ -299,6 +299,11 @@ def hidden_from_vendors(*names: str) -> Iterator[None]:
         os.environ.update({name: before[name] for name in names if name in before})
 
 
+def keep_to_itself() -> None:
+    """Have onnxruntime report to nobody; from 1.29 on it does by default, from its import on."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 def environment_with(names: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a process of our own: this one's, with some names set."""
     return {**os.environ, **names}

@@ -14,6 +14,7 @@ import numpy as np
 
 from rag_chain.errors import InvalidRequestError, SettingsError
 from rag_chain.models.embedding import Embedded, EmbeddingModel, EmbeddingUsage, unit_vectors
+from rag_chain.settings import keep_to_itself
 from rag_chain.words import content_words, is_latin
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class LocalEmbeddings(EmbeddingModel):
     @cached_property
     def _session(self) -> InferenceSession:
         try:
+            keep_to_itself()
             import onnxruntime
         except ImportError:
             raise SettingsError(f"the local model needs onnxruntime; {INSTALL}") from None

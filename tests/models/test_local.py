@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
@@ -142,3 +145,14 @@ def test_a_missing_folder_has_no_identity(tmp_path: Path) -> None:
     """A folder that is not there is a setting to mend as soon as its identity is wanted."""
     with pytest.raises(SettingsError, match="RAG_EMBEDDING_MODEL"):
         _ = LocalEmbeddings(str(tmp_path / "nowhere")).identity
+
+
+def test_the_local_model_reports_to_nobody(tmp_path: Path) -> None:
+    """What onnxruntime would collect, it writes below HOME first: nothing is there after an embedding."""
+    code = "from rag_chain.models.local import LocalEmbeddings; LocalEmbeddings().embed_query('hello')"
+    home, scratch = tmp_path / "home", tmp_path / "scratch"
+    home.mkdir()
+    scratch.mkdir()
+    own = {"HOME": str(home), "TMPDIR": str(scratch), "XDG_CACHE_HOME": str(home / ".cache")}
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **own}, cwd=tmp_path, check=True, timeout=60)
+    assert [*home.rglob("*"), *scratch.rglob("*")] == []
