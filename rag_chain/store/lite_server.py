@@ -34,9 +34,9 @@ READS = frozenset(
     "GetFlushState GetLoadState GetLoadingProgress GetVersion HasCollection HasPartition HybridSearch ListAliases "
     "ListDatabases Query Search ShowCollections ShowPartitions Token".split()
 )
-# Calls that take away what is being read.
+# Calls that take away what is being read; a flush, too, since rows in memory are let go of once they are in a file.
 REMOVALS = frozenset(
-    "DropCollection DropDatabase DropPartition ReleaseCollection ReleasePartitions RenameCollection "
+    "DropCollection DropDatabase DropPartition Flush ReleaseCollection ReleasePartitions RenameCollection "
     "TruncateCollection".split()
 )
 

@@ -143,13 +143,14 @@ def test_writes_go_one_by_one() -> None:
     assert log == ["read", "first", "second"]
 
 
-def test_nothing_is_removed_while_it_is_read() -> None:
-    """A collection is dropped when the searches in it have ended, and the next search waits for that."""
+@pytest.mark.parametrize("call", ["DropCollection", "Flush"])
+def test_nothing_is_removed_while_it_is_read(call: str) -> None:
+    """A collection is dropped, or its rows let go of, when the searches in it have ended; the next one waits."""
     traffic = Traffic()
     log: list[str] = []
 
     def drop() -> None:
-        with traffic.lane("DropCollection")():
+        with traffic.lane(call)():
             log.append("dropped")
 
     with traffic.lane("Search")():
