@@ -176,9 +176,9 @@ class Settings(BaseSettings):
     allow_anonymous: bool = Field(
         False, description="Serve everybody who can reach the server while there are no API keys."
     )
-    requests_per_minute: int = Field(120, gt=0, description="Requests a minute that each API key may make.")
-    concurrent_requests: int = Field(16, gt=0, description="Requests that each API key may have in flight.")
-    total_requests: int = Field(256, gt=0, description="Requests that the server works on at once; more get a 503.")
+    requests_per_minute: int = Field(600, gt=0, description="Requests a minute that each API key may make.")
+    concurrent_requests: int = Field(64, gt=0, description="Requests that each API key may have in flight.")
+    total_requests: int = Field(512, gt=0, description="Requests that the server works on at once; more get a 503.")
     max_body_bytes: int = Field(1_000_000, gt=0, description="Largest body of a request that is no upload.")
     max_batch: int = Field(32, gt=0, description="Most questions in one batch.")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -190,6 +190,7 @@ class Settings(BaseSettings):
         "there are no API keys, else any.",
     )
     drain_seconds: float = Field(30.0, ge=0, description="Seconds that open streams get to end when the server stops.")
+    log_json: bool = Field(False, description="Write the server's log as one JSON document a line.")
     metrics_open: bool = Field(False, description="Show /metrics to callers without an admin key, too.")
     footnotes: bool = Field(False, description="Append the cited sources to the text of OpenAI-compatible answers.")
     request_timeout: float = Field(60.0, gt=0, description="Seconds for one model request, retries included.")

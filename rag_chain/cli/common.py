@@ -18,6 +18,7 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(options, name) for name in ("milvus_uri", "collection", "tenant", "provider")}
     given["retriever"] = getattr(options, "retriever", None)
     given["top_k"] = getattr(options, "k", None)
+    given["allow_anonymous"] = getattr(options, "allow_anonymous", False) or None
     given["allow_private"] = getattr(options, "allow_private", False) or None
     # An empty tenant is no tenant, and not the default one: the settings refuse it.
     return {name: value for name, value in given.items() if value is not None and (value != "" or name == "tenant")}

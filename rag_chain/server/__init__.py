@@ -1,7 +1,8 @@
-"""The HTTP door: a FastAPI app over the chain, with LangServe's routes under ``/rag``."""
+"""The HTTP door: a FastAPI app over the chain, for people, for LangServe's and OpenAI's clients, and for agents."""
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from rag_chain.errors import SettingsError
@@ -19,19 +20,57 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Raises :class:`~rag_chain.errors.SettingsError` when the ``serve`` extra is not installed.
     """
+    from rag_chain.settings import Settings as _Settings
+
+    settings = settings or _Settings()
     try:
         from rag_chain.server.app import build_app
     except ImportError as error:
         raise SettingsError(
             f"serving needs {error.name or 'its extra'}: install it with: pip install 'rag-chain[serve]'"
         ) from error
-    from rag_chain.settings import Settings as _Settings
-
-    return build_app(settings or _Settings())
+    return build_app(settings)
 
 
-def serve_app(app: FastAPI, host: str, port: int) -> None:
-    """Serve until interrupted."""
+def serve_app(settings: Settings, host: str, port: int) -> None:
+    """Serve until interrupted; then what is being answered gets ``settings.drain_seconds`` to end.
+
+    Raises :class:`~rag_chain.errors.SettingsError` for an address that others can reach while there are no API keys.
+    """
+    refuse_open_door(settings, host)
+    app = create_app(settings)
     import uvicorn
 
-    uvicorn.run(app, host=host, port=port, log_level="info")
+    from rag_chain.server.logs import log_config
+
+    # Requests are logged by the gate, without what was asked. Forwarded addresses are for proxies that are named
+    # to uvicorn, FORWARDED_ALLOW_IPS.
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        server_header=False,
+        log_config=log_config(as_json=settings.log_json),
+        timeout_graceful_shutdown=round(settings.drain_seconds),
+    )
+
+
+def refuse_open_door(settings: Settings, host: str) -> None:
+    """Raise when everybody could come in and nobody has said that they may."""
+    from rag_chain.keys import KeyFile
+
+    if is_local(host) or settings.allow_anonymous or KeyFile(settings.keys_file).read():
+        return
+    raise SettingsError(
+        f"anybody who reaches {host} could read everything: make keys (rag-chain keys add NAME), or say "
+        "--allow-anonymous"
+    )
+
+
+def is_local(host: str) -> bool:
+    """Return whether an address is of this machine alone."""
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from fastapi.exceptions import RequestValidationError
     from pydantic import ValidationError
     from starlette.responses import Response
+
+logger = logging.getLogger(__name__)
 
 # The first class that an error belongs to decides.
 STATUSES: tuple[tuple[type[RagChainError], int], ...] = (
@@ -79,8 +82,10 @@ def error_body(kind: str, message: str) -> dict[str, Any]:
 
 
 def explain(error: RagChainError) -> Response:
-    """Return an error of ours as an HTTP response."""
+    """Return an error of ours as an HTTP response; the log gets what is not the caller's doing, in full."""
     status = status_of(error)
+    if status >= 500:
+        logger.warning("%s: %s", type(error).__name__, error)
     headers = {"Retry-After": "1"} if status == 503 else {}
     return JSONResponse(error_body(type(error).__name__, message_of(error)), status, headers)
 

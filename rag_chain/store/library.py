@@ -27,7 +27,7 @@ class Entry:
 
 def list_documents(store: Store) -> list[Entry]:
     """Return the documents by name; none before the first ingest."""
-    if not store.exists():
+    if not _is_open(store):
         return []
     rows = store.read("chunks > 0", ["source", "title", "chunks", "modified"], list)
     entries = {row["source"]: Entry(row["source"], row["title"], row["chunks"], row["modified"]) for row in rows}
@@ -36,7 +36,7 @@ def list_documents(store: Store) -> list[Entry]:
 
 def read_document(store: Store, source: str) -> str | None:
     """Return a document's text as its chunks have it, or None where there is no such document."""
-    if not store.exists():
+    if not _is_open(store):
         return None
     rows = store.read(build_expression({"source": [source]}), ["text", "start", "end", "position"], list)
     text, end = "", None
@@ -51,10 +51,18 @@ def read_document(store: Store, source: str) -> str | None:
 
 def remove_document(store: Store, source: str) -> int:
     """Remove a document, when no ingest is running; return how many chunks that were."""
-    if not store.exists():
+    if not _is_open(store):
         return 0
     with store.take_turn():
         removed = store.remove({source: ""})
         if removed:
             store.flush()
     return removed
+
+
+def _is_open(store: Store) -> bool:
+    """Make the collection ready; False before the first ingest."""
+    if not store.exists():
+        return False
+    store.open_for(None, writing=False)
+    return True
