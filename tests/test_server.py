@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import runpy
-import socket
-import threading
-import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-import uvicorn
 from langserve import RemoteRunnable
 
 from rag_chain import Settings, create_app, ingest
 from tests.fireworks_faults import CutStream, Status
+from tests.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from fastapi import FastAPI
 
     from tests.fireworks_server import FireworksServer
 
@@ -35,22 +30,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211"),
     pytest.mark.filterwarnings("ignore:astream_log is deprecated"),
 ]
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Run an app in a real uvicorn on a free port and give its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture
@@ -155,9 +134,15 @@ def test_before_the_first_ingest_it_is_503(online: Settings, folder: Path) -> No
 
 
 def test_a_cut_answer_ends_in_an_error_event(address: str, fireworks: FireworksServer) -> None:
-    """A stream that the provider cuts does not end as if it were whole."""
+    """A stream that the provider cuts says what happened, and does not end as if it were whole, or break off."""
     fireworks.answer = "one two three four five [1]."
-    fireworks.faults.add("chat", CutStream(after=2))
+    fireworks.faults.add("chat", CutStream(after=2), times=2)
+    reply = httpx.post(f"{address}/rag/stream", json={"input": QUESTION})
+    assert reply.status_code == 200
+    assert reply.text.count("event: error") == 1
+    assert '"status_code":502' in reply.text
+    assert '"type":"CutReplyError"' in reply.text
+    assert "event: end" not in reply.text
     chain: RemoteRunnable[Any, Any] = RemoteRunnable(f"{address}/rag")
     with pytest.raises(httpx.HTTPStatusError):
         list(chain.stream(QUESTION))
@@ -175,6 +160,33 @@ def test_leaving_a_stream_stops_the_model_behind_the_server(address: str, firewo
                 break
     fireworks.settle(timeout=5)
     assert fireworks.chat_requests[-1].client_gone
+
+
+def test_what_fails_before_the_first_part_is_a_status(address: str, fireworks: FireworksServer) -> None:
+    """A stream that can't begin is no stream: its status and reason are those of invoke."""
+    fireworks.faults.add("embeddings", Status(401), times=1)
+    reply = httpx.post(f"{address}/rag/stream", json={"input": QUESTION})
+    assert (reply.status_code, reply.json()["error"]["type"]) == (502, "AuthenticationError")
+
+
+def test_the_playground_sees_no_prompt(address: str, fireworks: FireworksServer) -> None:
+    """stream_log, which it speaks, gives the parts of the answer and its end, and none of the steps between."""
+    reply = httpx.post(f"{address}/rag/stream_log", json={"input": QUESTION})
+    assert '"/streamed_output/-"' in reply.text
+    assert '"/final_output"' in reply.text
+    assert "<question>" in json.dumps(fireworks.chat_requests[-1].body)
+    assert "<question>" not in reply.text
+    assert "/logs/" not in reply.text
+
+
+def test_nobody_configures_the_chain(address: str) -> None:
+    """Configurable fields of a request are refused by stream, as by invoke."""
+    config = {"configurable": {"expr": "id != ''", "top_k": 100}}
+    for door in ("invoke", "stream"):
+        reply = httpx.post(f"{address}/rag/{door}", json={"input": QUESTION, "config": config})
+        assert reply.status_code == 422, door
+    for configs in (config, [config], None):
+        assert httpx.post(f"{address}/rag/batch", json={"inputs": [QUESTION], "config": configs}).status_code == 422
 
 
 def test_intermediate_results_are_not_served(address: str) -> None:

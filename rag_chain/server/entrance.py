@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from rag_chain.errors import SettingsError
 from rag_chain.server.callers import anybody, caller_of
 from rag_chain.server.replies import Refusal
 
@@ -14,10 +16,12 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
     from starlette.types import Scope
 
-    from rag_chain.keys import KeyFile, Role
+    from rag_chain.keys import ApiKey, KeyFile, Role
     from rag_chain.server.callers import Caller
     from rag_chain.server.limits import Limits
     from rag_chain.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 COOKIE = "rag_chain_key"
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -41,12 +45,12 @@ class Entrance:
         self._settings = settings
         self._keys = keys
         self._limits = limits
-        self._locked = False
+        self._locked = bool(keys.read())
 
     @property
     def locked(self) -> bool:
         """Whether a key is needed."""
-        self._locked = self._locked or bool(self._keys.read())
+        self._locked = self._locked or bool(self._read())
         return self._locked
 
     def check_place(self, scope: Scope, headers: Headers) -> None:
@@ -76,10 +80,19 @@ class Entrance:
     def check_key(self, given: str, address: str) -> Caller:
         """Return whose key this is; raises a ``Refusal``, and counts who guesses."""
         self._limits.refuse_guesser(address)
+        self._read()
         if (key := self._keys.find(given)) is None:
             self._limits.note_guess(address)
             raise Refusal(401, "Unauthenticated", "this API key is not known", CHALLENGE)
         return caller_of(key)
+
+    def _read(self) -> dict[str, ApiKey]:
+        """Return the keys; nobody gets in while they can't be read."""
+        try:
+            return self._keys.read()
+        except SettingsError as error:
+            logger.error("%s", error)  # noqa: TRY400  it says all there is
+            raise Refusal(503, "NoKeys", "the API keys can't be read; the server's log says why") from None
 
     def _let_in_anybody(self, scope: Scope, headers: Headers) -> Caller:
         local = not _is_served(scope) or (_is_loopback(_client(scope)) and not any(name in headers for name in RELAYED))

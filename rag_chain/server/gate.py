@@ -153,6 +153,7 @@ class _Visit:
     def __init__(self, scope: Scope, send: Send) -> None:
         self.caller: Caller | None = None
         self.status = 0
+        self._streams = False
         given = Headers(scope=scope).get("x-request-id", "")
         self.id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
         self._path: str = scope["path"]
@@ -176,6 +177,7 @@ class _Visit:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
+            self._streams = headers.get("content-type", "").startswith("text/event-stream")
             headers["x-request-id"] = self.id
             for name, value in SECURITY.items():
                 headers.setdefault(name, value)
@@ -186,9 +188,11 @@ class _Visit:
         await self._send(message)
 
     async def answer(self, response: Response) -> None:
-        """Send a whole response, unless one has begun."""
+        """Send a whole response; of one that has begun, the end, if it is a stream, which says itself what it lacks."""
         if not self.status:
             await response(self._scope, _no_more, self.send)
+        elif self._streams:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def line(self) -> dict[str, Any]:
         """Return what the log says of it: nothing that was asked, and nothing that was answered."""
@@ -236,7 +240,9 @@ async def _tell_failure(work: asyncio.Future[None], visit: _Visit) -> None:
     if isinstance(error, Refusal | RagChainError):
         raise error
     if error is not None:
-        logger.error("request %s failed", visit.id, exc_info=error)
+        # LangServe raises an error again that it has told in its stream, and Starlette wraps it.
+        known = isinstance(error.__cause__, RagChainError)
+        logger.error("request %s failed: %s", visit.id, error.__cause__ or error, exc_info=None if known else error)
         await visit.answer(JSONResponse(error_body("InternalError", "an error in the server; the log has it"), 500))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from langserve import add_routes
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,17 +43,30 @@ def build_router(chain: ScopedChain) -> APIRouter:
     """
     router = APIRouter(prefix=PATH, tags=["langserve"])
     off = ("config_hashes", "stream", "stream_events", "token_feedback")
-    add_routes(router, chain, config_keys=(), disabled_endpoints=off)  # type: ignore[arg-type]  # a tuple will do
+    add_routes(router, chain, config_keys=(), disabled_endpoints=off, per_req_config_modifier=_configure_nothing)  # type: ignore[arg-type]  # a tuple will do
 
     @router.post("/stream", response_model=None)
     async def stream(request: StreamRequest) -> StreamingResponse:
         """Answer as it is written: events ``metadata``, ``data`` for each part, and ``end`` or ``error``."""
-        if request.config.get("configurable"):
-            raise SettingsError("config: nothing can be configured by a request")
+        _refuse_configuration(request.config)
         parts = await start(chain.astream(request.input))
         return stream_events(_as_events(parts))
 
     return router
+
+
+async def _configure_nothing(config: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Refuse what LangServe would leave out without a word."""
+    body = await request.json()
+    given = body.get("config")
+    for one in given if isinstance(given, list) else [given]:
+        _refuse_configuration(one)
+    return config
+
+
+def _refuse_configuration(config: object) -> None:
+    if isinstance(config, dict) and config.get("configurable"):
+        raise SettingsError("config: nothing can be configured by a request")
 
 
 async def _as_events(parts: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
