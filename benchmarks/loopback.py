@@ -1,9 +1,12 @@
-"""A stand-in for the Fireworks embeddings API in a process of its own; serves until stdin closes.
+"""A stand-in for the Fireworks embeddings and chat API in a process of its own; serves until stdin closes.
 
 Each request takes ``latency + per_1000 * tokens / 1000`` ms, so many at once, the rest wait. A token
 is 3.3 bytes, what the WordPiece vocabulary of nomic-embed-text makes of English Markdown. Vectors are put
 together from 8 of 256 ready-made pieces of JSON, chosen by a hash of the text: every text has its own,
 and a request of 64 texts (1 MB of reply, float32 values printed in full as the API does) costs 4 ms of CPU.
+
+A chat request is answered by a stream: the first token comes after ``first_token`` ms, then so many a second, one
+event for each, those of 20 ms in one write as networks hand them over.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 BYTES_PER_TOKEN = 3.3
 MOST_INPUTS = 2048
+WRITE_SECONDS = 0.02
 SEGMENTS, VALUES = 8, 96  # 768 values; 96 floats are a multiple of three bytes, so their base64 can be joined.
 
 
@@ -49,6 +53,9 @@ class Api:
     latency: float
     per_1000_tokens: float
     at_once: int
+    first_token: float = 0.08
+    tokens_per_second: int = 300
+    answer_tokens: int = 300
     counts: Counts = field(default_factory=Counts)
     bodies: list[bytes] = field(default_factory=list)
 
@@ -64,7 +71,11 @@ class Api:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-                status, reply = await self._answer(await reader.readexactly(length))
+                body = await reader.readexactly(length)
+                if b"/chat/completions" in head.partition(b"\r\n")[0]:
+                    await self._talk(writer)
+                    continue
+                status, reply = await self._answer(body)
                 writer.write(b"HTTP/1.1 %b\r\nContent-Type: application/json\r\n" % status)
                 writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(reply), reply))
                 await writer.drain()
@@ -84,6 +95,23 @@ class Api:
         vectors = _choose(texts, self._as_base64, b"") if as_base64 else _choose(texts, self._as_text, b",")
         return b"200 OK", _reply(vectors, b'"%b"' if as_base64 else b"[%b]", tokens)
 
+    async def _talk(self, writer: asyncio.StreamWriter) -> None:
+        """Stream an answer; it cites its first source, so that there is something to check."""
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        started = time.monotonic()
+        await asyncio.sleep(self.first_token)
+        sent, at_once = 0, max(1, round(self.tokens_per_second * WRITE_SECONDS))
+        while sent < self.answer_tokens:
+            due = min(self.answer_tokens, 1 if not sent else sent + at_once)
+            _write_chunk(writer, b"".join(_event(number, self.answer_tokens) for number in range(sent, due)))
+            await writer.drain()
+            sent = due
+            pause = started + self.first_token + sent / self.tokens_per_second - time.monotonic()
+            await asyncio.sleep(max(0.0, pause))
+        _write_chunk(writer, STOP % self.answer_tokens + b"data: [DONE]\n\n")
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
     async def _work(self, texts: int, tokens: int) -> None:
         seconds = self.latency + self.per_1000_tokens * tokens / 1000
         async with self._turn:
@@ -92,6 +120,22 @@ class Api:
         self.counts.texts += texts
         self.counts.tokens += tokens
         self.counts.work_seconds += seconds
+
+
+CHUNK = b'data: {"id":"chat-1","object":"chat.completion.chunk","created":1764000000,"model":"m","choices":'
+STOP = (
+    CHUNK + b'[{"index":0,"delta":{},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":900,"completion_tokens":%d,"total_tokens":900}}\n\n'
+)
+
+
+def _event(number: int, tokens: int) -> bytes:
+    text = b"ends [1]. " if number == tokens - 1 or number % 20 == 19 else b"word%d " % (number % 10)
+    return CHUNK + b'[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}\n\n' % text
+
+
+def _write_chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
 def _choose(texts: list[str], pieces: list[bytes], between: bytes) -> Iterator[bytes]:
@@ -128,9 +172,19 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=60)
     parser.add_argument("--ms-per-1000-tokens", type=float, default=6)
     parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--first-token-ms", type=float, default=80)
+    parser.add_argument("--tokens-per-second", type=int, default=300)
+    parser.add_argument("--answer-tokens", type=int, default=300)
     parser.add_argument("--record", type=Path, metavar="FILE", help="write the requests' bodies here at the end")
     options = parser.parse_args()
-    api = Api(options.latency_ms / 1000, options.ms_per_1000_tokens / 1000, options.at_once)
+    api = Api(
+        options.latency_ms / 1000,
+        options.ms_per_1000_tokens / 1000,
+        options.at_once,
+        options.first_token_ms / 1000,
+        options.tokens_per_second,
+        options.answer_tokens,
+    )
     asyncio.run(_serve_until_stdin_closes(api))
     if options.record:
         options.record.write_bytes(b"\n".join(api.bodies))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -29,6 +29,7 @@ class Api:
     latency_ms: float
     ms_per_1000_tokens: float
     at_once: int
+    chat: Mapping[str, int] = field(default_factory=dict)
 
     @contextmanager
     def serve(self, record: Path | None = None) -> Iterator[Served]:
@@ -36,6 +37,7 @@ class Api:
         command = [sys.executable, str(HERE / "loopback.py")]
         command += ["--latency-ms", str(self.latency_ms), "--ms-per-1000-tokens", str(self.ms_per_1000_tokens)]
         command += ["--at-once", str(self.at_once)] + (["--record", str(record)] if record else [])
+        command += [part for name, value in self.chat.items() for part in (f"--{name}", str(value))]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours, too
         try:
             assert process.stdout is not None

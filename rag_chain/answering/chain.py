@@ -9,7 +9,6 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import (
     Runnable,
     RunnableConfig,
-    RunnableGenerator,
     RunnableLambda,
 )
 from pydantic import BaseModel, ValidationError
@@ -17,7 +16,6 @@ from pydantic import BaseModel, ValidationError
 from rag_chain.answering.finishing import Answering
 from rag_chain.answering.packing import pack_history, pack_sources
 from rag_chain.answering.prompt import (
-    KNOWLEDGE,
     build_prompt,
     build_rewrite_prompt,
     check_prompt,
@@ -29,11 +27,8 @@ from rag_chain.answering.prompt import (
 from rag_chain.answering.stopping import StoppableChain
 from rag_chain.answering.types import Answer, Question
 from rag_chain.errors import QuestionError
-from rag_chain.models.extractive import REFUSAL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     from langchain_core.documents import Document
     from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import LanguageModelInput
@@ -61,17 +56,14 @@ def build_answer_chain(
     citations.
     """
     template = check_prompt(prompt) if prompt else build_prompt(mode)
-    variables = RunnableLambda(_prompt_variables, name="context")
-    text = chat_model.with_config(run_name="model") | StrOutputParser(name="text")
-    write = variables | template.with_config(run_name="prompt") | text
-    without = (
-        RunnableLambda(_refuse, name="refuse") if mode == "strict" else write | RunnableGenerator(_say_so, _asay_so)
-    )
+    asking = RunnableLambda(_prompt_variables, name="context") | template.with_config(run_name="prompt")
+    model = chat_model.with_config(run_name="model")
+    # Steps that give all at once are lambdas: an assign() takes a thread and two locks for each question.
     chain = (
         RunnableLambda(read_question, name="question")
         | _build_rewriting(chat_model)
         | _build_retrieval(retriever, context_tokens)
-        | Answering(write, without, embeddings)
+        | Answering(asking, model, may_know=mode == "open", embeddings=embeddings)
     )
     named = chain.with_config(run_name="rag_chain")
     return StoppableChain(bound=named).with_types(input_type=str | Question, output_type=Answer)  # type: ignore[arg-type]
@@ -169,37 +161,3 @@ def _prompt_variables(asked: dict[str, Any]) -> dict[str, Any]:
         "question": defuse(_text_of(asked)),
         "history": format_history(asked["chat_history"]),
     }
-
-
-def _refuse(_: dict[str, Any]) -> str:
-    return REFUSAL
-
-
-def _say_so(pieces: Iterator[str]) -> Iterator[str]:
-    """Put before an answer without sources that it is one; the model may have said so itself."""
-    begin = ""
-    for piece in pieces:
-        begin += piece
-        if not _may_say_so(begin):
-            break
-    yield _introduce(begin)
-    yield from pieces
-
-
-async def _asay_so(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
-    begin = ""
-    async for piece in pieces:
-        begin += piece
-        if not _may_say_so(begin):
-            break
-    yield _introduce(begin)
-    async for piece in pieces:
-        yield piece
-
-
-def _may_say_so(begin: str) -> bool:
-    return KNOWLEDGE.startswith(begin.strip())
-
-
-def _introduce(begin: str) -> str:
-    return f"{KNOWLEDGE} {begin.lstrip().removeprefix(KNOWLEDGE).lstrip()}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rag_chain.markup import blank_unread
@@ -14,6 +15,8 @@ from rag_chain.words import NUMBER_WORDS, WORD, content_words, find_names, is_ne
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Texts of sources that are kept as they were read; more than the answers that are checked at one time have.
+READ_SOURCES = 256
 # Share of a claim's content words that one sentence of the source must hold to stand behind it, and the share
 # with which it may, if the embedding model finds the two alike.
 SUPPORT, LIKELY = 0.6, 0.35
@@ -50,7 +53,7 @@ def find_verbatim(claim: str, text: str) -> tuple[int, int] | None:
     model is no statement and is not found.
     """
     wanted = [word for word, _, _ in _words(claim)]
-    held = list(_words(text))
+    held = _words_of_source(text)
     for first in range(len(held) - len(wanted) + 1 if wanted else 0):
         if all(word == held[first + number][0] for number, word in enumerate(wanted)):
             start, end = held[first][1], held[first + len(wanted) - 1][2]
@@ -77,23 +80,50 @@ def _find_candidates(claim: str, text: str, context: str) -> Iterator[Support]:
     to, its names; it denies as much as the claim does, says the opposite of none of its words, and is no
     instruction to a model.
     """
-    wanted = stem_words(content_words(claim))
-    numbers = {word for word in content_words(claim) if _NUMBER.search(word)}
-    counted, denied = _count_words(claim), is_negated(claim)
+    said = _read_sentence(claim)
     names, headings = stem_words(content_words(" ".join(find_names(claim, text)))), content_words(context)
-    before = ""
-    for start, end in split_sentences(text):
-        sentence = text[start:end]
-        held = content_words(sentence)
-        around = stem_words(held | headings | (content_words(before) if _POINTS_BACK.match(sentence) else set()))
-        before = sentence
-        fits = numbers <= held and counted <= _count_words(sentence)
-        if not (fits and names <= around and is_negated(sentence) == denied):
+    numbers, wanted = {word for word in said.words if _NUMBER.search(word)}, said.stems
+    context_stems = stem_words(headings)
+    before: frozenset[str] = frozenset()
+    for start, end, sentence in _read_source(text):
+        around = sentence.stems | context_stems | (before if sentence.points_back else frozenset())
+        before = sentence.stems
+        fits = numbers <= sentence.words and said.counted <= sentence.counted
+        if not (fits and names <= around and sentence.denies == said.denies):
             continue
-        own = len(wanted & stem_words(held)) / len(wanted) if wanted else 0.0
+        own = len(wanted & sentence.stems) / len(wanted) if wanted else 0.0
         share = len(wanted & around) / len(wanted) if wanted else 0.0
-        if own >= OWN and not is_opposed(claim, sentence) and not _INSTRUCTION.search(sentence):
+        passage = text[start:end]
+        if own >= OWN and not is_opposed(claim, passage) and not _INSTRUCTION.search(passage):
             yield Support(start, end, share)
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    """What a sentence says, as far as words tell."""
+
+    words: frozenset[str]
+    stems: frozenset[str]
+    counted: frozenset[str]
+    denies: bool
+    points_back: bool
+
+
+def _read_sentence(text: str) -> _Sentence:
+    words = content_words(text)
+    return _Sentence(
+        frozenset(words),
+        frozenset(stem_words(words)),
+        frozenset(_count_words(text)),
+        is_negated(text),
+        _POINTS_BACK.match(text) is not None,
+    )
+
+
+@lru_cache(READ_SOURCES)
+def _read_source(text: str) -> tuple[tuple[int, int, _Sentence], ...]:
+    """Return a source's sentences; every claim of an answer is held against the same few sources."""
+    return tuple((start, end, _read_sentence(text[start:end])) for start, end in split_sentences(text))
 
 
 def _count_words(text: str) -> set[str]:
@@ -105,6 +135,11 @@ def _is_instruction(text: str, start: int, end: int) -> bool:
     """Return whether a passage lies in sentences of which one is an instruction to a model."""
     touched = [text[first:last] for first, last in split_sentences(text) if first < end and last > start]
     return any(_INSTRUCTION.search(sentence) for sentence in touched)
+
+
+@lru_cache(READ_SOURCES)
+def _words_of_source(text: str) -> tuple[tuple[str, int, int], ...]:
+    return tuple(_words(text))
 
 
 def _words(text: str) -> Iterator[tuple[str, int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["create_app", "serve_app"]
 
 
+# While one thread works, the others wait this long for their turn; 5 ms would add up along a stream's way.
+SWITCH_SECONDS = 0.001
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the app; it connects to models and Milvus when it is first asked.
 
@@ -22,14 +27,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     from rag_chain.settings import Settings as _Settings
 
-    settings = settings or _Settings()
+    return _build(settings or _Settings(), hosted=False)
+
+
+def _build(settings: Settings, *, hosted: bool) -> FastAPI:
     try:
         from rag_chain.server.app import build_app
     except ImportError as error:
         raise SettingsError(
             f"serving needs {error.name or 'its extra'}: install it with: pip install 'rag-chain[serve]'"
         ) from error
-    return build_app(settings)
+    return build_app(settings, hosted=hosted)
 
 
 def serve_app(settings: Settings, host: str, port: int) -> None:
@@ -38,11 +46,12 @@ def serve_app(settings: Settings, host: str, port: int) -> None:
     Raises :class:`~rag_chain.errors.SettingsError` for an address that others can reach while there are no API keys.
     """
     refuse_open_door(settings, host)
-    app = create_app(settings)
+    app = _build(settings, hosted=True)
     import uvicorn
 
     from rag_chain.server.logs import log_config
 
+    sys.setswitchinterval(SWITCH_SECONDS)
     # Requests are logged by the gate, without what was asked. Forwarded addresses are for proxies that are named
     # to uvicorn, FORWARDED_ALLOW_IPS.
     uvicorn.run(

@@ -29,17 +29,24 @@ from rag_chain.server.service import Service
 from rag_chain.store.lite import release_lite
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from rag_chain.settings import Settings
 
 
-def build_app(settings: Settings) -> FastAPI:
-    """Return the app; every request passes the gate, and every question the chain of whoever asks."""
+def build_app(settings: Settings, *, hosted: bool = False) -> FastAPI:
+    """Return the app; every request passes the gate, and every question the chain of whoever asks.
+
+    With ``hosted`` Milvus Lite gets a process of its own for as long as the app runs: in this one its searches
+    would keep the streams waiting.
+    """
     service, limits = Service(settings), Limits(settings)
     metrics = Metrics(limits, service.count_usage)
     chain = ScopedChain(service, metrics)
-    app = FastAPIOffline(title="rag_chain", version=__version__, lifespan=_lifespan, redoc_url=None)
+    app = FastAPIOffline(
+        title="rag_chain", version=__version__, lifespan=_lifespan(service, hosted=hosted), redoc_url=None
+    )
     app.include_router(langserve_routes.build_router(chain))
     app.include_router(openai_routes.build_router(chain, settings))
     app.include_router(documents.build_router(service))
@@ -55,10 +62,16 @@ def build_app(settings: Settings) -> FastAPI:
     return app
 
 
-@asynccontextmanager
-async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    yield
-    release_lite()
+def _lifespan(service: Service, *, hosted: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def live(_: FastAPI) -> AsyncIterator[None]:
+        anchor = await run_in_threadpool(service.host_store) if hosted else None
+        yield
+        if anchor is not None:
+            anchor.close()
+        release_lite()
+
+    return live
 
 
 def _add_operations(app: FastAPI, readiness: Readiness, metrics: Metrics) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rag_chain.errors import StoreError
 from rag_chain.models.building import build_chat_model, build_embeddings, price_chat, price_embedding
 from rag_chain.models.usage import TOTAL
 from rag_chain.pipeline import build_chain, build_refined_retriever, open_documents
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from rag_chain.server.callers import Caller
     from rag_chain.settings import Settings
     from rag_chain.store.collection import Store
+
+logger = logging.getLogger(__name__)
 
 # Tenants whose collections stay open; the one that has been quiet for longest is closed first.
 OPEN_TENANTS = 64
@@ -55,6 +59,19 @@ class Service:
     def open_store(self, caller: Caller) -> Store:
         """Connect to the caller's collection; close it again."""
         return open_documents(self.for_caller(caller).settings)
+
+    def host_store(self) -> Store | None:
+        """Give Milvus Lite a process of its own until what is returned is closed; None where there is nothing to host.
+
+        A store that can't be opened is for ``/readyz`` and the first question to tell of.
+        """
+        if not self.settings.is_milvus_lite:
+            return None
+        try:
+            return open_documents(self.settings, hosted=True)
+        except StoreError as error:
+            logger.warning("the store could not be opened: %s", error)
+            return None
 
     def ask_chat_model(self) -> None:
         """Raise what is wrong with the chat model, if anything is; the local one is always there."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 import httpx
 import orjson
+from httpx_aiohttp import AiohttpTransport
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from rag_chain.errors import BadReplyError, InvalidRequestError, ProviderUnreachableError, SettingsError
+from rag_chain.errors import BadReplyError, InvalidRequestError, ModelError, ProviderUnreachableError, SettingsError
 from rag_chain.models.background import open_loop
 from rag_chain.models.fireworks.events import EventReader, ReadingPace
 from rag_chain.models.fireworks.replies import RetryLaterError, explain_status, explain_stream_error
@@ -21,7 +22,7 @@ from rag_chain.models.usage import count_request
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from tenacity import RetryCallState
 
@@ -62,8 +63,8 @@ class FireworksClient:
         self._http = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
             timeout=httpx.Timeout(min(timeout, READ_SECONDS), connect=CONNECT_SECONDS, pool=None),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-            verify=_trusted(),
+            # Its parser is in C and gives what came together as one; 0 connections are any number.
+            transport=AiohttpTransport(verify=_trusted(), limits=httpx.Limits(max_connections=0, keepalive_expiry=15)),
         )
         # Closed on its own loop and without waiting, since the last reference may go in any thread.
         weakref.finalize(self, _close, self.loop, self._http)
@@ -93,8 +94,11 @@ class FireworksClient:
                 parts = response.aiter_bytes()
                 reader = EventReader()
                 async for part in parts:
-                    if events := [_parse_event(data) for data in reader.feed(part)]:
+                    events, error = _parse_events(reader.feed(part))
+                    if events:
                         yield events
+                    if error is not None:
+                        raise error
                     if reader.done:
                         await _read_to_end(parts)
                         return
@@ -202,6 +206,16 @@ async def _read_to_end(parts: AsyncIterator[bytes]) -> None:
     with anyio.move_on_after(CLOSING_SECONDS), suppress(httpx.HTTPError):
         async for _ in parts:
             pass
+
+
+def _parse_events(lines: Iterable[bytes]) -> tuple[list[dict[str, Any]], ModelError | None]:
+    """Return the events up to the first that tells of an error, or is none, and that error."""
+    events: list[dict[str, Any]] = []
+    try:
+        events.extend(map(_parse_event, lines))
+    except ModelError as error:
+        return events, error
+    return events, None
 
 
 def _parse_event(data: bytes) -> dict[str, Any]:

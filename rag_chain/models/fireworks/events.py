@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 # Looks at all streams together, in a second; each costs about half a millisecond until it has reached its reader.
-LOOKS_PER_SECOND = 800
+LOOKS_PER_SECOND = 500
 END = b"[DONE]"
 
 
