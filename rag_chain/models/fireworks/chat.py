@@ -14,10 +14,6 @@ from rag_chain.models.usage import count_tokens
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from langchain_core.language_models import BaseChatModel, LanguageModelInput
-    from langchain_core.messages import AIMessage
-    from langchain_core.runnables import Runnable
-
     from rag_chain.models.fireworks.client import FireworksClient
 
 PATH = "/chat/completions"
@@ -25,70 +21,100 @@ PATH = "/chat/completions"
 logger = logging.getLogger(__name__)
 
 
-def build_chat(
-    client: FireworksClient, models: Sequence[str], key: str, *, max_tokens: int
-) -> Runnable[LanguageModelInput, AIMessage] | BaseChatModel:
-    """Return the first chat model, with the others to fall back to when it is not served or too busy."""
-    first, *others = (_build_one(client, model, key, max_tokens) for model in models)
-    if not others:
-        return first
-    announced = [_announced(other, models[0]) for other in others]
-    return first.with_fallbacks(announced, exceptions_to_handle=(ModelNotFoundError, ProviderBusyError))
+def build_chat(client: FireworksClient, models: Sequence[str], key: str, *, max_tokens: int) -> ChatFireworks:
+    """Return the first chat model; the others answer in its place when it is not served or too busy.
 
-
-def _announced(fallback: ChatFireworks, first: str) -> Runnable[LanguageModelInput, AIMessage]:
-    """Return the fallback, saying in the log when it steps in: a wrong model must not go unnoticed."""
-
-    def announce(_: object) -> None:
-        logger.warning("%s is not served or too busy; %s answers instead", first, fallback.model)
-
-    return fallback.with_listeners(on_start=announce)
-
-
-def _build_one(client: FireworksClient, model: str, key: str, max_tokens: int) -> ChatFireworks:
+    That is decided below LangChain: its own fallbacks would look at every token.
+    """
     # Retries are the client's: langchain-fireworks waits 4 s whatever Retry-After says.
     return ChatFireworks(
-        model=model,
+        model=models[0],
         api_key=SecretStr(key),
         base_url=client.address,
-        client=ChatCompletions(client),
-        async_client=AsyncChatCompletions(client),
+        client=ChatCompletions(client, models),
+        async_client=AsyncChatCompletions(client, models),
         max_retries=0,
         temperature=0.0,
         max_tokens=max_tokens,
-        # gpt-oss can't switch reasoning off, and reasoning counts as answer tokens.
-        reasoning_effort="low" if "gpt-oss" in model else None,
     )
 
 
 class ChatCompletions:
     """What ``ChatFireworks`` expects of its sync client: ``create``."""
 
-    def __init__(self, client: FireworksClient) -> None:
+    def __init__(self, client: FireworksClient, models: Sequence[str]) -> None:
         self._client = client
+        self._models = models
 
     def create(self, *, stream: bool = False, **parameters: Any) -> dict[str, Any] | Iterator[dict[str, Any]]:
         """Return the completion, or an iterator of its chunks."""
-        body = request_body(stream=stream, **parameters)
+        bodies = request_bodies(self._models, stream=stream, **parameters)
         if stream:
-            return self._client.loop.iterate(whole_answer(self._client.stream(PATH, body)))
-        return check_completion(self._client.loop.wait(self._client.post(PATH, body)))
+            return self._client.loop.iterate(whole_answer(stream_served(self._client, bodies)))
+        return self._client.loop.wait(post_served(self._client, bodies))
 
 
 class AsyncChatCompletions:
     """What ``ChatFireworks`` expects of its async client: ``create``."""
 
-    def __init__(self, client: FireworksClient) -> None:
+    def __init__(self, client: FireworksClient, models: Sequence[str]) -> None:
         self._client = client
+        self._models = models
 
     async def create(
         self, *, stream: bool = False, **parameters: Any
     ) -> dict[str, Any] | AsyncIterator[dict[str, Any]]:
         """Return the completion, or an async iterator of its chunks; in any event loop."""
-        body = request_body(stream=stream, **parameters)
+        bodies = request_bodies(self._models, stream=stream, **parameters)
         if stream:
-            return self._client.loop.aiterate(whole_answer(self._client.stream(PATH, body)))
-        return check_completion(await self._client.loop.join(self._client.post(PATH, body)))
+            return self._client.loop.aiterate(whole_answer(stream_served(self._client, bodies)))
+        return await self._client.loop.join(post_served(self._client, bodies))
+
+
+async def post_served(client: FireworksClient, bodies: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the completion of the first model that is served and not too busy."""
+    *others, last = bodies
+    for body in others:
+        try:
+            return check_completion(await client.post(PATH, body))
+        except (ModelNotFoundError, ProviderBusyError):
+            _announce(body)
+    return check_completion(await client.post(PATH, last))
+
+
+async def stream_served(
+    client: FireworksClient, bodies: Sequence[dict[str, Any]]
+) -> AsyncIterator[list[dict[str, Any]]]:
+    """Yield the events of the first model that is served and not too busy; once one has begun there is no other."""
+    *others, last = bodies
+    for body in others:
+        begun = False
+        try:
+            async for events in client.stream(PATH, body):
+                begun = True
+                yield events
+        except (ModelNotFoundError, ProviderBusyError):
+            if begun:
+                raise
+            _announce(body)
+        else:
+            return
+    async for events in client.stream(PATH, last):
+        yield events
+
+
+def _announce(body: dict[str, Any]) -> None:
+    """Say in the log when another model steps in, for a wrong one must not go unnoticed."""
+    logger.warning("%s is not served or too busy; the next model answers instead", body["model"])
+
+
+def request_bodies(models: Sequence[str], *, model: str, **parameters: Any) -> list[dict[str, Any]]:
+    """Return the JSON of the request to each model; one that was asked for by name is asked alone."""
+    asked = models if model == models[0] else [model]
+    # gpt-oss can't switch reasoning off, and reasoning counts as answer tokens.
+    given = {name: value for name, value in parameters.items() if value is not None}
+    own = [{"reasoning_effort": "low"} if "gpt-oss" in name else {} for name in asked]
+    return [request_body(**{"model": name, **extra, **given}) for name, extra in zip(asked, own, strict=True)]
 
 
 def request_body(
