@@ -15,8 +15,8 @@ from rag_chain.words import NUMBER_WORDS, WORD, content_words, find_names, is_ne
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Texts of sources that are kept as they were read; more than the answers that are checked at one time have.
-READ_SOURCES = 256
+# Texts of sources, and claims, that are kept as they were read; more than the answers checked at one time have.
+READ_SOURCES, READ_CLAIMS = 256, 2048
 # Share of a claim's content words that one sentence of the source must hold to stand behind it, and the share
 # with which it may, if the embedding model finds the two alike.
 SUPPORT, LIKELY = 0.6, 0.35
@@ -68,6 +68,7 @@ def find_support(claim: str, text: str, context: str = "") -> tuple[int, int] | 
     return (best.start, best.end) if best is not None and best.share >= SUPPORT else None
 
 
+@lru_cache(READ_CLAIMS)
 def find_nearest(claim: str, text: str, context: str = "") -> Support | None:
     """Return the sentence that may stand behind the claim and holds most of its words, or None."""
     return max(_find_candidates(claim, text, context), key=lambda found: found.share, default=None)
@@ -109,6 +110,7 @@ class _Sentence:
     points_back: bool
 
 
+@lru_cache(READ_CLAIMS)
 def _read_sentence(text: str) -> _Sentence:
     words = content_words(text)
     return _Sentence(

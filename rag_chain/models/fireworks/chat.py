@@ -141,11 +141,11 @@ def check_completion(reply: Any) -> dict[str, Any]:
 
 
 async def whole_answer(batches: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[dict[str, Any]]:
-    """Pass on the chunks of a stream, in one those that came together, and raise where it ends too early."""
+    """Pass on the chunks of a stream and raise where it ends before the model had finished."""
     reason: str | None = None
     spoke = False
     async for batch in batches:
-        for event in merge_texts(batch):
+        for event in batch:
             for choice in event.get("choices") or ():
                 reason = choice.get("finish_reason") or reason
                 delta = choice.get("delta") or {}
@@ -153,37 +153,6 @@ async def whole_answer(batches: AsyncIterator[list[dict[str, Any]]]) -> AsyncIte
             _count_usage(event)
             yield event
     _check_end(reason, spoke)
-
-
-def merge_texts(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the events with each run of those that bring nothing but text as one."""
-    merged: list[dict[str, Any]] = []
-    run: list[str] = []
-    for event in events:
-        text = _only_text(event)
-        if text is None:
-            run = []
-            merged.append(event)
-        elif run:
-            run.append(text)
-            merged[-1]["choices"][0]["delta"]["content"] = "".join(run)
-        else:
-            run = [text]
-            merged.append(event)
-    return merged
-
-
-def _only_text(event: dict[str, Any]) -> str | None:
-    """Return the text of a chunk that holds nothing else, or None."""
-    choices = event.get("choices")
-    if not isinstance(choices, list) or len(choices) != 1 or event.get("usage"):
-        return None
-    choice = choices[0]
-    delta = choice.get("delta")
-    if not isinstance(delta, dict) or choice.get("finish_reason") or choice.get("logprobs"):
-        return None
-    text = delta.get("content")
-    return text if isinstance(text, str) and not (delta.keys() - {"content", "role"}) else None
 
 
 def _count_usage(reply: dict[str, Any]) -> None:

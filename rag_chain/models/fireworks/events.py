@@ -6,6 +6,7 @@ each of them on its own would do nothing else, which rules out httpx-sse: it doe
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 # Looks at all streams together, in a second; each costs about half a millisecond until it has reached its reader.
 LOOKS_PER_SECOND = 500
 END = b"[DONE]"
+
+_TEXT = re.compile(rb'"content":"([^"\\]*(?:\\.[^"\\]*)*)"')
 
 
 class EventReader:
@@ -49,6 +52,34 @@ class EventReader:
                     break
                 events.append(data)
         return events
+
+
+def join_texts(events: Iterable[bytes]) -> list[bytes]:
+    """Return the events with each run of those that differ in nothing but the text they bring as one with all of it.
+
+    That is what a model's tokens do, so hundreds are parsed as one.
+    """
+    joined: list[bytes] = []
+    before, after, texts = b"", b"", list[bytes]()
+    for event in events:
+        if texts and event.startswith(before) and event.endswith(after):
+            text = event[len(before) : len(event) - len(after)]
+            # With a quote in it, it may be more than a text.
+            if len(event) >= len(before) + len(after) and b'"' not in text:
+                texts.append(text)
+                continue
+        _put_together(joined, before, texts, after)
+        joined.append(event)
+        found = _TEXT.search(event)
+        before, after = (event[: found.start(1)], event[found.end(1) :]) if found else (b"", b"")
+        texts = [found[1]] if found else []
+    _put_together(joined, before, texts, after)
+    return joined
+
+
+def _put_together(joined: list[bytes], before: bytes, texts: list[bytes], after: bytes) -> None:
+    if len(texts) > 1:
+        joined[-1] = b"".join([before, *texts, after])
 
 
 class ReadingPace:

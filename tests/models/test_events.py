@@ -1,0 +1,75 @@
+"""Reading a stream: any cut of its bytes gives the same events, and joining them loses no text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import anyio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_chain.models.fireworks.events import EventReader, ReadingPace, join_texts
+
+TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=6), max_size=12)
+
+
+def chunk(text: str, **more: Any) -> bytes:
+    delta = {"id": "1", "choices": [{"index": 0, "delta": {"content": text, **more}, "finish_reason": None}]}
+    return json.dumps(delta, separators=(",", ":"), ensure_ascii=len(text) % 2 == 0).encode()
+
+
+@given(TEXTS, st.sampled_from(["\n", "\r\n", "\r"]), st.lists(st.integers(1, 9), max_size=300))
+def test_any_cut_gives_the_same_events(texts: list[str], end: str, cuts: list[int]) -> None:
+    """Wherever the network cuts the bytes, and whatever ends the lines."""
+    lines = [
+        ": a comment",
+        *(f"event: x{end}data: {chunk(text).decode()}{end}" for text in texts),
+        "data:[DONE]",
+        "",
+        "",
+    ]
+    stream = end.join(lines).encode()
+    reader, read, place = EventReader(), list[bytes](), 0
+    for cut in [*cuts, len(stream)]:
+        read += reader.feed(stream[place : place + cut])
+        place += cut
+    assert read == [chunk(text) for text in texts]
+    # A lone carriage return at the end may have been half of a line's end.
+    assert reader.done or end == "\r"
+
+
+@given(st.lists(st.tuples(st.text(max_size=5), st.sampled_from([{}, {"role": "assistant"}, {"tool_calls": []}]))))
+def test_joining_loses_no_text(parts: list[tuple[str, dict[str, Any]]]) -> None:
+    """The texts together are the same, in the same order, and nothing but a text is joined."""
+    events = [chunk(text, **more) for text, more in parts if text.isprintable()]
+    joined = [json.loads(event)["choices"][0]["delta"] for event in join_texts(events)]
+    alone = [json.loads(event)["choices"][0]["delta"] for event in events]
+    assert "".join(delta["content"] for delta in joined) == "".join(delta["content"] for delta in alone)
+    others = [[delta for delta in deltas if set(delta) != {"content"}] for deltas in (joined, alone)]
+    assert len(joined) <= len(alone)
+    assert {json.dumps(sorted(delta)) for delta in others[0]} == {json.dumps(sorted(delta)) for delta in others[1]}
+
+
+def test_tokens_become_one() -> None:
+    """Events that differ in their text alone are one; the first with its role and the last with its reason stay."""
+    last = b'{"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
+    joined = join_texts([chunk("", role="assistant"), chunk("a "), chunk("b "), chunk("c"), last])
+    assert [json.loads(event)["choices"][0]["delta"].get("content") for event in joined] == ["", "a b c", None]
+
+
+def test_the_more_streams_the_longer_each_rests() -> None:
+    """One stream is looked at as it comes; a hundred share the looks."""
+
+    async def wait(streams: int) -> float:
+        pace = ReadingPace()
+        others = [pace.stream() for _ in range(streams - 1)]
+        for other in others:
+            other.__enter__()
+        with pace.stream() as rest:
+            await rest()
+            began = anyio.current_time()
+            await rest()
+            return anyio.current_time() - began
+
+    assert anyio.run(wait, 100) > 10 * anyio.run(wait, 1)
