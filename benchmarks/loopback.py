@@ -6,7 +6,7 @@ together from 8 of 256 ready-made pieces of JSON, chosen by a hash of the text: 
 and a request of 64 texts (1 MB of reply, float32 values printed in full as the API does) costs 4 ms of CPU.
 
 A chat request is answered by a stream: the first token comes after ``first_token`` ms, then so many a second, one
-event for each, those of 20 ms in one write as networks hand them over.
+event for each, those of 50 ms in one write as networks hand them over.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 BYTES_PER_TOKEN = 3.3
 MOST_INPUTS = 2048
-WRITE_SECONDS = 0.02
+WRITE_SECONDS = 0.05
 SEGMENTS, VALUES = 8, 96  # 768 values; 96 floats are a multiple of three bytes, so their base64 can be joined.
 
 
