@@ -96,12 +96,6 @@ def test_the_schemas_name_the_typed_models(address: str) -> None:
     }
 
 
-def test_the_front_door_leads_to_the_playground(address: str) -> None:
-    """A person who opens the address sees something to type into."""
-    reply = httpx.get(address, follow_redirects=True)
-    assert (reply.status_code, reply.url.path) == (200, "/rag/playground/")
-
-
 @pytest.mark.parametrize("question", ["", {"question": ""}, {"nothing": 1}, 5])
 def test_a_bad_question_is_422(question: Any, address: str) -> None:
     """The request is at fault, and is told so."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from rag_chain import __version__
 from rag_chain.errors import RagChainError
 from rag_chain.keys import KeyFile
-from rag_chain.server import documents, langserve_routes, openai_routes
+from rag_chain.server import documents, langserve_routes, openai_routes, page_routes
 from rag_chain.server.entrance import Entrance
 from rag_chain.server.gate import Gate
 from rag_chain.server.health import Readiness
@@ -51,13 +51,13 @@ def build_app(settings: Settings, *, hosted: bool = False) -> FastAPI:
     app.include_router(openai_routes.build_router(chain, settings))
     app.include_router(documents.build_router(service))
     _add_operations(app, Readiness(service), metrics)
-    app.add_api_route("/", _show_playground, include_in_schema=False)
+    entrance = Entrance(settings, KeyFile(settings.keys_file), limits)
+    app.include_router(page_routes.build_router(entrance))
     _explain_errors(app)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
         )
-    entrance = Entrance(settings, KeyFile(settings.keys_file), limits)
     app.add_middleware(Gate, settings=settings, entrance=entrance, limits=limits, metrics=metrics)
     return app
 
@@ -90,10 +90,6 @@ def _add_operations(app: FastAPI, readiness: Readiness, metrics: Metrics) -> Non
     async def show_metrics() -> Response:
         """Return the counters in Prometheus' format."""
         return Response(metrics.show(), media_type=CONTENT_TYPE_LATEST)
-
-
-async def _show_playground() -> RedirectResponse:
-    return RedirectResponse("/rag/playground/")
 
 
 def _explain_errors(app: FastAPI) -> None:
