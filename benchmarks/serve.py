@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -232,18 +232,7 @@ def run(name: str, command: list[str], path: str, options: argparse.Namespace, p
         answer_seconds = FIRST_TOKEN + options.tokens / TOKENS_PER_SECOND
         outcome.added_ms, outcome.questions = [], 0
         asyncio.run(crowd.ask_for(options.streams, options.seconds, answer_seconds, family(pids[0])))
-    print(
-        name,
-        json.dumps(
-            {
-                **asdict(outcome),
-                "added_ms": len(outcome.added_ms),
-                "megabytes": outcome.megabytes[-1:],
-                "errors": outcome.errors[:3],
-            }
-        ),
-        file=sys.stderr,
-    )
+    print(f"{name}: {outcome.questions} questions, errors: {outcome.errors[:3]}", file=sys.stderr)
     return outcome
 
 
@@ -281,14 +270,12 @@ def main() -> None:
         chosen = [c for c in contenders if not options.only or options.only in c[0]]
         outcomes = [run(*contender, options, place) for contender in chosen]
     table = write_table(HEADER, [outcome.row() for outcome in outcomes])
-    parts = [
-        "# Serving",
-        f"`python benchmarks/serve.py {' '.join(sys.argv[1:])}`".replace(" `", "`"),
-        write_machine(machine),
+    how = (
         f"{options.streams} streams at once for {options.seconds:g} s, answers of {options.tokens:,} tokens; columns "
-        "and method: the docstring of `benchmarks/serve.py`. Model, clients and server share the cores.",
-        table,
-    ]
+        "and method: the docstring of `benchmarks/serve.py`. Model, clients and server share the cores."
+    )
+    command = " ".join(["python benchmarks/serve.py", *sys.argv[1:]])
+    parts = ["# Serving", f"`{command}`", write_machine(machine), how, table]
     text = "\n\n".join(parts) + "\n"
     print(text)
     if options.save:

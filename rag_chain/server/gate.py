@@ -241,8 +241,9 @@ async def _tell_failure(work: asyncio.Future[None], visit: _Visit) -> None:
         raise error
     if error is not None:
         # LangServe raises an error again that it has told in its stream, and Starlette wraps it.
-        known = isinstance(error.__cause__, RagChainError)
-        logger.error("request %s failed: %s", visit.id, error.__cause__ or error, exc_info=None if known else error)
+        cause = error.__cause__ or error
+        traceback = None if isinstance(cause, RagChainError) else error
+        logger.error("request %s failed: %s", visit.id, type(cause).__name__, exc_info=traceback)
         await visit.answer(JSONResponse(error_body("InternalError", "an error in the server; the log has it"), 500))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from langserve import add_routes
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag_chain.answering.types import Question  # noqa: TC001  FastAPI reads the annotation
-from rag_chain.errors import RagChainError, SettingsError
+from rag_chain.errors import QuestionError, RagChainError, SettingsError
 from rag_chain.server.replies import message_of, status_of
 from rag_chain.server.sse import event, start, stream_events
 
@@ -41,32 +41,35 @@ def build_router(chain: ScopedChain) -> APIRouter:
     ``stream_events`` would show prompts, and so would LangServe's ``stream_log``, which the playground needs: see
     :meth:`~rag_chain.server.scoped.ScopedChain.astream_log` for what it is given instead.
     """
-    router = APIRouter(prefix=PATH, tags=["langserve"])
+    router = APIRouter(prefix=PATH, tags=["langserve"], dependencies=[Depends(_check_body)])
     off = ("config_hashes", "stream", "stream_events", "token_feedback")
-    add_routes(router, chain, config_keys=(), disabled_endpoints=off, per_req_config_modifier=_configure_nothing)  # type: ignore[arg-type]  # a tuple will do
+    add_routes(router, chain, config_keys=(), disabled_endpoints=off)  # type: ignore[arg-type]  # a tuple will do
 
     @router.post("/stream", response_model=None)
     async def stream(request: StreamRequest) -> StreamingResponse:
         """Answer as it is written: events ``metadata``, ``data`` for each part, and ``end`` or ``error``."""
-        _refuse_configuration(request.config)
         parts = await start(chain.astream(request.input))
         return stream_events(_as_events(parts))
 
     return router
 
 
-async def _configure_nothing(config: dict[str, Any], request: Request) -> dict[str, Any]:
-    """Refuse what LangServe would leave out without a word."""
-    body = await request.json()
-    given = body.get("config")
-    for one in given if isinstance(given, list) else [given]:
-        _refuse_configuration(one)
-    return config
-
-
-def _refuse_configuration(config: object) -> None:
-    if isinstance(config, dict) and config.get("configurable"):
-        raise SettingsError("config: nothing can be configured by a request")
+async def _check_body(request: Request) -> None:
+    """Refuse what LangServe would fail at, or leave out without a word."""
+    try:
+        body = await request.json() if request.method == "POST" else {}
+    except ValueError:
+        raise QuestionError("the body is no JSON") from None
+    if not isinstance(body, dict):
+        raise QuestionError("the body is an object with input, or inputs")
+    if not isinstance(body.get("inputs", []), list):
+        raise QuestionError("inputs is a list of questions")
+    given = body.get("config", {})
+    for config in given if isinstance(given, list) else [given]:
+        if not isinstance(config, dict):
+            raise SettingsError("config is an object; leave it out")
+        if config.get("configurable"):
+            raise SettingsError("config: nothing can be configured by a request")
 
 
 async def _as_events(parts: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
