@@ -201,4 +201,5 @@ def test_stopping_is_quick_and_leaves_no_thread() -> None:
         server.stop()
         assert time.monotonic() - started < 0.5
         assert isinstance(asked.exception(), httpx.RemoteProtocolError)
-    assert threading.active_count() == threads
+    # Threads of the tests before may end meanwhile.
+    assert threading.active_count() <= threads
