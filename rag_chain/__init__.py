@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rag_chain.ingestion.report import IngestReport as IngestReport
     from rag_chain.pipeline import build_chain as build_chain
     from rag_chain.pipeline import build_retriever as build_retriever
+    from rag_chain.pipeline import build_retriever_tool as build_retriever_tool
     from rag_chain.pipeline import ingest as ingest
     from rag_chain.pipeline import plan_ingest as plan_ingest
     from rag_chain.server import create_app as create_app
@@ -38,6 +39,7 @@ _HOMES = {
     "Source": "rag_chain.answering.types",
     "build_chain": "rag_chain.pipeline",
     "build_retriever": "rag_chain.pipeline",
+    "build_retriever_tool": "rag_chain.pipeline",
     "create_app": "rag_chain.server",
     "ingest": "rag_chain.pipeline",
     "plan_ingest": "rag_chain.pipeline",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.prompts import ChatPromptTemplate
     from langchain_core.retrievers import BaseRetriever
     from langchain_core.runnables import Runnable
+    from langchain_core.tools import BaseTool
 
     from rag_chain.answering.types import Question
     from rag_chain.documents import Findings
@@ -143,6 +144,16 @@ def build_retriever(settings: Settings | None = None) -> BaseRetriever:
 
     settings = settings or Settings()
     return build_refined_retriever(settings, build_embeddings(settings))
+
+
+def build_retriever_tool(settings: Settings | None = None) -> BaseTool:
+    """Return the retriever as the tool ``search_documents``, for an agent that searches when it wants to.
+
+    Its content is the numbered sources as text, its artifact the LangChain Documents.
+    """
+    from rag_chain.answering.searching import build_search_tool
+
+    return build_search_tool(build_retriever(settings))
 
 
 def build_chain(

@@ -48,6 +48,7 @@ class Generation:
     tokens: list[tuple[str, str]]
     finish_reason: str
     usage_apart: bool
+    call: dict[str, Any] | None = None
 
     @property
     def usage(self) -> dict[str, int]:
@@ -61,7 +62,9 @@ class Generation:
 
     def reply(self) -> Reply:
         """Return the whole answer as one message."""
-        message = {"role": "assistant", "content": self._text("content")}
+        message: dict[str, Any] = {"role": "assistant", "content": self._text("content")}
+        if self.call:
+            message["tool_calls"] = [self.call]
         if reasoning := self._text("reasoning_content"):
             message["reasoning_content"] = reasoning
         choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
@@ -110,8 +113,19 @@ def write_event(body: object) -> bytes:
     return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 
+def call_first_tool(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Give the question to the first tool that there is, until a tool has answered; streams call none."""
+    if not body.get("tools") or body.get("stream") or body["messages"][-1]["role"] == "tool":
+        return None
+    tool = body["tools"][0]["function"]
+    arguments = {name: prompt_text(body["messages"][-1]) for name in tool["parameters"]["required"]}
+    return {"id": "call_0", "type": "function", "function": {"name": tool["name"], "arguments": json.dumps(arguments)}}
+
+
 def generate(body: Mapping[str, Any], answer: str, reasoning: str) -> Generation:
     """Let the model say this; ``max_tokens`` cuts it, and reasoning eats from the same allowance."""
+    if call := call_first_tool(body):
+        return Generation(body["model"], 0, [], "tool_calls", usage_apart=False, call=call)
     tokens = [("reasoning_content", token) for token in split_tokens(reasoning)]
     tokens += [("content", token) for token in split_tokens(answer)]
     most = body.get("max_completion_tokens") or body.get("max_tokens") or 2048
