@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": "show how a question's sources were found, and where a document fell out",
     "evaluate": "measure retrieval and answers on questions whose answers are known",
     "serve": "serve the chain over HTTP: chat page, OpenAI-compatible, LangServe, MCP",
+    "mcp": "serve the documents to a model's client over stdin and stdout (MCP)",
     "keys": "make, list and revoke the API keys of the server",
     "doctor": "check the settings, the models and the store",
     "demo": "ingest the example documents and ask a question about them",

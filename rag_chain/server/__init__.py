@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rag_chain.settings import Settings
 
-__all__ = ["create_app", "serve_app"]
+__all__ = ["create_app", "serve_app", "serve_mcp"]
 
 
 # While one thread works, the others wait this long for their turn; 5 ms would add up along a stream's way.
@@ -34,9 +34,7 @@ def _build(settings: Settings, *, hosted: bool) -> FastAPI:
     try:
         from rag_chain.server.app import build_app
     except ImportError as error:
-        raise SettingsError(
-            f"serving needs {error.name or 'its extra'}: install it with: pip install 'rag-chain[serve]'"
-        ) from error
+        raise _not_installed(error) from error
     return build_app(settings, hosted=hosted)
 
 
@@ -48,9 +46,12 @@ def serve_app(settings: Settings, host: str, port: int) -> None:
     refuse_open_door(settings, host)
     app = _build(settings, hosted=True)
     import uvicorn
+    from sse_starlette.sse import AppStatus
 
     from rag_chain.server.logs import log_config
 
+    # It would break off the streams of MCP as soon as the server is to stop.
+    AppStatus.enable_automatic_graceful_drain = False
     sys.setswitchinterval(SWITCH_SECONDS)
     # Requests are logged by the gate, without what was asked. Forwarded addresses are for proxies that are named
     # to uvicorn, FORWARDED_ALLOW_IPS.
@@ -63,6 +64,15 @@ def serve_app(settings: Settings, host: str, port: int) -> None:
         log_config=log_config(as_json=settings.log_json),
         timeout_graceful_shutdown=round(settings.drain_seconds),
     )
+
+
+def serve_mcp(settings: Settings) -> None:
+    """Serve MCP over stdin and stdout until stdin ends; raises like :func:`create_app`."""
+    try:
+        from rag_chain.server.mcp_routes import serve_stdio
+    except ImportError as error:
+        raise _not_installed(error) from error
+    serve_stdio(settings)
 
 
 def refuse_open_door(settings: Settings, host: str) -> None:
@@ -83,3 +93,7 @@ def is_local(host: str) -> bool:
         return host == "localhost" or ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _not_installed(error: ImportError) -> SettingsError:
+    return SettingsError(f"serving needs {error.name or 'its extra'}: install it with: pip install 'rag-chain[serve]'")

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from rag_chain import __version__
 from rag_chain.errors import RagChainError
 from rag_chain.keys import KeyFile
-from rag_chain.server import documents, langserve_routes, openai_routes, page_routes
+from rag_chain.server import documents, langserve_routes, mcp_routes, openai_routes, page_routes
 from rag_chain.server.entrance import Entrance
 from rag_chain.server.gate import Gate
 from rag_chain.server.health import Readiness
@@ -50,6 +50,7 @@ def build_app(settings: Settings, *, hosted: bool = False) -> FastAPI:
     app.include_router(langserve_routes.build_router(chain))
     app.include_router(openai_routes.build_router(chain, settings))
     app.include_router(documents.build_router(service))
+    app.include_router(mcp_routes.build_router(service, chain))
     _add_operations(app, Readiness(service), metrics)
     entrance = Entrance(settings, KeyFile(settings.keys_file), limits)
     app.include_router(page_routes.build_router(entrance))
