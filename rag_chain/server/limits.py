@@ -57,14 +57,10 @@ class Limits:
             if not self._running[caller.key]:
                 del self._running[caller.key]
 
-    def refuse_guesser(self, address: str) -> None:
-        """Raise a ``Refusal`` for an address that has tried too many wrong keys."""
-        if not self._window.test(self._guesses, address):
-            raise Refusal(429, "TooManyRequests", "too many wrong keys: wait a minute", {"Retry-After": "60"})
-
     def note_guess(self, address: str) -> None:
-        """Count a wrong key."""
-        self._window.hit(self._guesses, address)
+        """Count a wrong key; raises a ``Refusal`` for an address that has tried too many, whose right ones still do."""
+        if not self._window.hit(self._guesses, address):
+            raise Refusal(429, "TooManyRequests", "too many wrong keys: wait a minute", {"Retry-After": "60"})
 
     def _refuse_haste(self, key: str) -> None:
         if self._window.hit(self._per_minute, key):

@@ -15,13 +15,12 @@ import pytest
 from rag_chain import Settings, create_app, ingest
 from rag_chain.errors import SettingsError
 from rag_chain.keys import KeyFile
+from tests.fireworks_server import FireworksServer
 from tests.serving import client, make_key, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from tests.fireworks_server import FireworksServer
 
 TENANTS = ("acme", "globex", "all")
 QUESTION = "What is the secret word of the house?"
@@ -33,23 +32,79 @@ def canary(tenant: str) -> str:
     return f"CANARY-{tenant.upper()}-7391"
 
 
-@pytest.fixture
-def keys(settings: Settings, tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where everything of this module lies."""
+    return tmp_path_factory.mktemp("attacks")
+
+
+@pytest.fixture(scope="module")
+def fireworks() -> Iterator[FireworksServer]:
+    """The loopback provider, for all of this module."""
+    with FireworksServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def settings(fireworks: FireworksServer, place: Path) -> Settings:
+    """Settings of an app with keys."""
+    return Settings(
+        provider="fireworks",
+        fireworks_api_key=fireworks.key,
+        fireworks_api_base=fireworks.base,
+        milvus_uri=str(place / "test.db"),
+        keys_file=place / "keys.json",
+        upload_folder=place / "uploads",
+    )
+
+
+@pytest.fixture(scope="module")
+def made(settings: Settings, place: Path) -> dict[str, str]:
     """A key for each tenant, each with a document that holds a word which only they may see."""
-    made = {}
+    keys = {}
     for tenant in TENANTS:
-        place = tmp_path / tenant
-        place.mkdir()
-        (place / "house.md").write_text(f"# House\n\nThe secret word of the house is {canary(tenant)}.\n", "utf-8")
-        ingest(place, settings.with_changes(tenant=tenant))
-        made[tenant] = make_key(settings.keys_file, tenant)
-    return made
+        (place / tenant).mkdir()
+        text = f"# House\n\nThe secret word of the house is {canary(tenant)}.\n"
+        (place / tenant / "house.md").write_text(text, "utf-8")
+        ingest(place / tenant, settings.with_changes(tenant=tenant))
+        keys[tenant] = make_key(settings.keys_file, tenant)
+    return keys
+
+
+@pytest.fixture(scope="module")
+def server(settings: Settings, made: dict[str, str]) -> Iterator[str]:
+    """The address of an app that needs keys, for all of this module."""
+    with serving(create_app(settings)) as address:
+        yield address
 
 
 @pytest.fixture
-def locked(settings: Settings, keys: dict[str, str]) -> Iterator[str]:
+def keys(made: dict[str, str], settings: Settings) -> Iterator[dict[str, str]]:
+    """The keys, which are there again when a test has done something to them."""
+    whole = settings.keys_file.read_bytes()
+    yield made
+    settings.keys_file.write_bytes(whole)
+
+
+@pytest.fixture
+def locked(server: str, keys: dict[str, str]) -> str:
     """The address of an app that needs keys."""
-    with serving(create_app(settings)) as address:
+    return server
+
+
+@pytest.fixture(scope="module")
+def open_settings(settings: Settings, place: Path) -> Settings:
+    """Settings of an app without keys, for this machine."""
+    own = {"keys_file": place / "none.json", "upload_folder": place / "open", "milvus_uri": str(place / "open.db")}
+    return settings.with_changes(**own)
+
+
+@pytest.fixture(scope="module")
+def address(open_settings: Settings, place: Path) -> Iterator[str]:
+    """The address of an app without keys, over one document."""
+    (place / "rows.md").write_text("# Storage\n\nRows live in sealed segments on object storage.\n", "utf-8")
+    ingest(place / "rows.md", open_settings)
+    with serving(create_app(open_settings)) as address:
         yield address
 
 
@@ -186,11 +241,12 @@ def test_roles_bound_what_a_key_does(locked: str, settings: Settings) -> None:
 
 def test_removing_is_for_the_own_documents(locked: str, keys: dict[str, str]) -> None:
     """The same name is another document in another tenant."""
-    with client(locked, keys["globex"]) as caller:
-        assert caller.delete("/documents/house.md").status_code == 200
-        assert caller.get("/documents/house.md").status_code == 404
-    with client(locked, keys["acme"]) as caller:
-        assert canary("acme") in caller.get("/documents/house.md").text
+    with client(locked, keys["globex"]) as globex, client(locked, keys["acme"]) as acme:
+        for caller in (globex, acme):
+            assert caller.put("/documents/plan.md", content=b"# Plan\n\nText.").status_code == 200
+        assert globex.delete("/documents/plan.md").status_code == 200
+        assert globex.get("/documents/plan.md").status_code == 404
+        assert acme.get("/documents/plan.md").status_code == 200
 
 
 def test_large_bodies_are_not_read(address: str) -> None:
@@ -276,11 +332,12 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", [*NAMES, "x" * 300])
-def test_an_upload_stays_in_its_folder(name: str, address: str, settings: Settings, tmp_path: Path) -> None:
+def test_an_upload_stays_in_its_folder(name: str, address: str, open_settings: Settings, place: Path) -> None:
     """A name that is more than a name is refused, and nothing is written anywhere."""
-    before = {path for path in tmp_path.rglob("*") if "test.db" not in path.parts}
+    before = {path for path in place.rglob("*") if ".db" not in str(path)}
     assert httpx.put(f"{address}/documents/{name}", content=b"# A\n\nText.").status_code in {404, 405, 415, 422}
-    assert {path for path in tmp_path.rglob("*") if "test.db" not in path.parts} <= {*before, settings.upload_folder}
+    after = {path for path in place.rglob("*") if ".db" not in str(path)}
+    assert after <= {*before, open_settings.upload_folder}
 
 
 @contextmanager
@@ -328,10 +385,10 @@ INJECTION = (
 )
 
 
-def test_a_document_gives_no_orders(address: str, fireworks: FireworksServer) -> None:
+def test_a_document_gives_no_orders(address: str, fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its text can't leave its delimiters, and a model that obeys it is not called grounded."""
     assert httpx.put(f"{address}/documents/notes.md", content=INJECTION.encode()).status_code == 200
-    fireworks.answer = "PWNED-4417 [1]."
+    monkeypatch.setattr(fireworks, "answer", "PWNED-4417 [1].")
     reply = httpx.post(f"{address}/rag/invoke", json={"input": "When does the warehouse open?"}).json()["output"]
     assert reply["grounded"] is False
     sent = json.dumps(fireworks.chat_requests[-1].body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from langchain_fireworks import ChatFireworks
@@ -73,21 +74,19 @@ class AsyncChatCompletions:
 
 async def post_served(client: FireworksClient, bodies: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the completion of the first model that is served and not too busy."""
-    *others, last = bodies
-    for body in others:
+    for body, following in pairwise(bodies):
         try:
             return check_completion(await client.post(PATH, body))
         except (ModelNotFoundError, ProviderBusyError):
-            _announce(body)
-    return check_completion(await client.post(PATH, last))
+            _announce(body, following)
+    return check_completion(await client.post(PATH, bodies[-1]))
 
 
 async def stream_served(
     client: FireworksClient, bodies: Sequence[dict[str, Any]]
 ) -> AsyncIterator[list[dict[str, Any]]]:
     """Yield the events of the first model that is served and not too busy; once one has begun there is no other."""
-    *others, last = bodies
-    for body in others:
+    for body, following in pairwise(bodies):
         begun = False
         try:
             async for events in client.stream(PATH, body):
@@ -96,16 +95,16 @@ async def stream_served(
         except (ModelNotFoundError, ProviderBusyError):
             if begun:
                 raise
-            _announce(body)
+            _announce(body, following)
         else:
             return
-    async for events in client.stream(PATH, last):
+    async for events in client.stream(PATH, bodies[-1]):
         yield events
 
 
-def _announce(body: dict[str, Any]) -> None:
+def _announce(body: dict[str, Any], following: dict[str, Any]) -> None:
     """Say in the log when another model steps in, for a wrong one must not go unnoticed."""
-    logger.warning("%s is not served or too busy; the next model answers instead", body["model"])
+    logger.warning("%s is not served or too busy; %s answers instead", body["model"], following["model"])
 
 
 def request_bodies(models: Sequence[str], *, model: str, **parameters: Any) -> list[dict[str, Any]]:
