@@ -122,7 +122,8 @@ HOLD = """
 """
 
 
-@pytest.mark.parametrize("signal", [pytest.param("terminate", marks=pytest.mark.slow), "kill"])
+@pytest.mark.slow
+@pytest.mark.parametrize("signal", ["terminate", "kill"])
 def test_a_chain_outlives_the_process_that_serves_it(online: Settings, folder: Path, signal: str) -> None:
     """A chain that reads through another process answers also after that one has ended, in whatever way."""
     run("ingest", str(folder))

@@ -19,7 +19,10 @@ FAQ = DATA / "milvus_docs" / "en" / "faq"
 QUESTION = "How is data stored in milvus?"
 SECTION = "Where does Milvus store data?"
 
-pytestmark = pytest.mark.skipif(not FAQ.is_dir(), reason="the Milvus documentation is not beside this checkout")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not FAQ.is_dir(), reason="the Milvus documentation is not beside this checkout"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,6 @@ def test_the_tutorials_question_is_answered_from_the_section(settings: Settings)
     assert answer["grounded"]
 
 
-@pytest.mark.slow
 def test_the_published_zip_holds_the_same_documents(tmp_path: Path) -> None:
     """The zip of the whole documentation, narrowed to the FAQ, gives the same chunks."""
     archive = DATA / "milvus_docs_2.4.x_en.zip"
@@ -66,7 +68,6 @@ def test_the_faq_headings_find_their_sections(settings: Settings) -> None:
     assert len(hits) >= 0.9 * len(headings), set(headings) - set(hits)
 
 
-@pytest.mark.slow
 def test_the_whole_documentation(tmp_path: Path) -> None:
     """224 pages, none refused; a second ingest embeds nothing."""
     settings = Settings(milvus_uri=str(tmp_path / "docs.db"), provider="local")

@@ -74,6 +74,7 @@ def test_they_do_what_is_done_here(monkeypatch: pytest.MonkeyPatch, *, needs_pro
 @pytest.mark.parametrize(
     "failure", ["die", *(pytest.param(failure, marks=pytest.mark.slow) for failure in ("hang", "fail"))]
 )
+@pytest.mark.slow
 def test_what_fails_is_refused_and_the_rest_goes_on(failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those before it, beside it in its group, and after it are done."""
     monkeypatch.setattr(workers, "GROUP_TASKS", 3)
@@ -113,6 +114,7 @@ def test_as_many_as_asked_for() -> None:
     assert 1 <= count_workers(None) <= workers.MOST_WORKERS
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
     """Calling ingest at the top of a script works, as it stands in the README."""
     (tmp_path / "docs").mkdir()

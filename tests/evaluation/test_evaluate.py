@@ -72,6 +72,7 @@ def test_ones_own_questions_are_asked_of_what_is_ingested(folder: Path, online: 
     assert evaluation.questions == 1
 
 
+@pytest.mark.slow
 def test_reports_and_a_comparison(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Saved results become Markdown, a page with its plots in it, and a table of differences."""
     options = ["--provider", "local", "--milvus-uri", str(tmp_path / "e.db")]

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 TENANTS = ("acme", "globex", "all")
 QUESTION = "What is the secret word of the house?"
 
-pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211")
+# Slow together: two servers, four collections, and hundreds of requests.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211"),
+    pytest.mark.filterwarnings("ignore:astream_log is deprecated"),
+]
 
 
 def canary(tenant: str) -> str:

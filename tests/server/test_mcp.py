@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
     from tests.fireworks_server import FireworksServer
 
+# Processes and servers of their own: slow together.
+pytestmark = pytest.mark.slow
+
 QUESTION = "Where do rows live?"
 # The SDK's client speaks the newest protocol where the server does, and the one with a handshake on demand.
 ERAS = ("auto", "legacy")

@@ -66,6 +66,7 @@ def test_two_processes_read_and_write(address: Address, open_store: OpenStore) -
     assert sorted(reopened.catalogue()) == ["ours.md", "theirs.md"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_store_outlives_the_process_that_serves_it(address: Address, open_store: OpenStore, *, killed: bool) -> None:
     """When that one ends, or is killed, the next call opens the path here; nothing is lost."""
@@ -83,6 +84,7 @@ def test_a_store_outlives_the_process_that_serves_it(address: Address, open_stor
     assert find_holder(address.uri) is not None, "served by this process now"
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_share_is_named(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path that a plain client holds elsewhere is refused in one line that names the ways out."""
     monkeypatch.setattr(links, "LITE_SECONDS", 0.3)
@@ -198,6 +200,7 @@ def test_a_path_that_is_held_gets_no_host(store: Store, address: Address) -> Non
         assert second.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kills processes as POSIX does")
 def test_a_host_ends_with_its_owner(address: Address) -> None:
     """Also when the owner is killed; nothing is lost."""
@@ -208,6 +211,7 @@ def test_a_host_ends_with_its_owner(address: Address) -> None:
         assert list(store.catalogue()) == ["theirs.md"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the host in /proc")
 def test_a_store_outlives_its_host(address: Address) -> None:
     """When the host is killed, the next call starts another one."""

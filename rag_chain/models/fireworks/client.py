@@ -12,6 +12,7 @@ import anyio
 import httpx
 import orjson
 from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from rag_chain.errors import BadReplyError, InvalidRequestError, ModelError, ProviderUnreachableError, SettingsError
@@ -32,10 +33,22 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 CONNECTION_ATTEMPTS = 4
+READ_BYTES = 1 << 18
 # How long a stream may take to close after its end mark; a connection that is not read to the end is lost.
 CLOSING_SECONDS = 0.25
 
 Slot: TypeAlias = "Callable[[], AbstractAsyncContextManager[None]]"
+
+
+class _Transport(AiohttpTransport):
+    """Reads as much at a time as has come; as it is, at most 16 kB."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; its reply is read in pieces of what has come."""
+        response = await super().handle_async_request(request)
+        if isinstance(response.stream, AiohttpResponseStream):
+            response.stream.CHUNK_SIZE = READ_BYTES
+        return response
 
 
 class UnansweredError(ProviderUnreachableError):
@@ -64,7 +77,7 @@ class FireworksClient:
             headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
             timeout=httpx.Timeout(min(timeout, READ_SECONDS), connect=CONNECT_SECONDS, pool=None),
             # Its parser is in C and gives what came together as one; 0 connections are any number.
-            transport=AiohttpTransport(verify=_trusted(), limits=httpx.Limits(max_connections=0, keepalive_expiry=15)),
+            transport=_Transport(verify=_trusted(), limits=httpx.Limits(max_connections=0, keepalive_expiry=15)),
         )
         # Closed on its own loop and without waiting, since the last reference may go in any thread.
         weakref.finalize(self, _close, self.loop, self._http)
