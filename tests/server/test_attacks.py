@@ -117,10 +117,18 @@ def openai_body(text: str, **more: Any) -> dict[str, Any]:
     return {"model": "rag_chain", "messages": [{"role": "user", "content": text}], **more}
 
 
+MCP = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-06-18"}
+
+
+def mcp_body(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+
+
 def every_door(
     address: str, key: str, question: str, conditions: dict[str, Any] | None = None
 ) -> dict[str, httpx.Response]:
     asked: dict[str, Any] = {"question": question, "filter": conditions or {}}
+    searched = {"query": question, "filter": conditions or {}}
     with client(address, key) as caller:
         return {
             "invoke": caller.post("/rag/invoke", json={"input": asked}),
@@ -131,6 +139,8 @@ def every_door(
             "openai stream": caller.post(
                 "/v1/chat/completions", json=openai_body(question, filter=asked["filter"], stream=True)
             ),
+            "mcp ask": caller.post("/mcp", json=mcp_body("ask", asked), headers=MCP),
+            "mcp search": caller.post("/mcp", json=mcp_body("search", searched), headers=MCP),
             "documents": caller.get("/documents"),
             "document": caller.get("/documents/house.md"),
         }

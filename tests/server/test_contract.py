@@ -118,7 +118,22 @@ def langchain_client(address: str, settings: Settings, _: object) -> dict[str, A
     return {**python(address, settings, None), "answer": whole}
 
 
-DOORS = [python, command, langserve, langserve_async, plain_http, openai, openai_stream, langchain_client]
+def mcp(address: str, *_: object) -> dict[str, Any]:
+    """The official SDK's client, over HTTP."""
+    from mcp import Client
+    from mcp.client.streamable_http import streamable_http_client
+
+    async def ask() -> dict[str, Any]:
+        async with Client(streamable_http_client(f"{address}/mcp")) as client:
+            result = await client.call_tool("ask", {"question": QUESTION})
+        assert not result.is_error
+        answer: dict[str, Any] = result.structured_content
+        return answer
+
+    return asyncio.run(ask())
+
+
+DOORS = [python, command, langserve, langserve_async, plain_http, openai, openai_stream, langchain_client, mcp]
 
 
 @pytest.mark.usefixtures("provider")
