@@ -305,6 +305,12 @@ def keep_to_itself() -> None:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
+def wants_traces() -> bool:
+    """Return whether OpenTelemetry's own variables say where traces are to go."""
+    places = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return any(os.environ.get(name) for name in places) and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
+
+
 def environment_with(names: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a process of our own: this one's, with some names set."""
     return {**os.environ, **names}

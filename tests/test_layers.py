@@ -48,6 +48,8 @@ DOORS = {
     "limits": "server/limits.py",
     "prometheus_client": "server/",
     "mcp": "server/mcp_routes.py",
+    "opentelemetry": "server/tracing.py",
+    "openinference": "server/tracing.py",
 }
 
 

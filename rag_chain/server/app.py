@@ -26,6 +26,7 @@ from rag_chain.server.metrics import Metrics
 from rag_chain.server.replies import STATUSES, Refusal, explain, explain_input
 from rag_chain.server.scoped import ScopedChain
 from rag_chain.server.service import Service
+from rag_chain.server.tracing import start_tracing
 from rag_chain.store.lite import release_lite
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ def build_app(settings: Settings, *, hosted: bool = False) -> FastAPI:
 def _lifespan(service: Service, *, hosted: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:
+        end_tracing = start_tracing()
         anchor = await run_in_threadpool(service.host_store) if hosted else None
         yield
+        await run_in_threadpool(end_tracing)
         if anchor is not None:
             anchor.close()
         release_lite()
