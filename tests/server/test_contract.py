@@ -14,17 +14,47 @@ from langserve import RemoteRunnable
 from openai import AsyncOpenAI, OpenAI
 from pydantic import SecretStr
 
-from rag_chain import Settings, build_chain
+from rag_chain import Settings, build_chain, create_app, ingest
 from rag_chain.cli import main
+from tests.fireworks_server import FireworksServer
+from tests.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     Ask = Callable[[str, Settings, pytest.CaptureFixture[str]], dict[str, Any]]
 
 QUESTION = "Where do rows live?"
 
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211")
+
+
+@pytest.fixture(scope="module")
+def fireworks() -> Iterator[FireworksServer]:
+    """The loopback provider, for all of this module."""
+    with FireworksServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def settings(fireworks: FireworksServer, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings for all of this module."""
+    return Settings(
+        provider="fireworks",
+        fireworks_api_key=fireworks.key,
+        fireworks_api_base=fireworks.base,
+        milvus_uri=str(tmp_path_factory.mktemp("contract") / "test.db"),
+    )
+
+
+@pytest.fixture(scope="module")
+def address(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an app over a document, for all of this module."""
+    document = tmp_path_factory.mktemp("documents") / "storage.md"
+    document.write_text("# Storage\n\nRows live in sealed segments on object storage.\n", "utf-8")
+    ingest(document, settings)
+    with serving(create_app(settings)) as address:
+        yield address
 
 
 def merge(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
