@@ -14,7 +14,19 @@ _MARKS = re.compile(rf"([ \t]*)((?:{_ONE})(?:[ \t]?(?:{_ONE}))*)")
 _NUMBERS = re.compile(r"\[([\d\s,]+)\]|【(\d+)")
 # What may become a row of them, or go on as one, when more has come; code in backticks is no place for one.
 _BEGUN = re.compile(rf"[ \t]*(?:(?:{_ONE})[ \t]?)*(?:\[[\d\s,]{{0,20}}|【[^】\n]{{0,45}})?\Z")
+# Where the beginning is looked for first, in characters from the end; and the longest mark.
+TAIL, LONGEST = 300, 100
 _CODE = re.compile(r"(`+)")
+
+
+def _find_begun(text: str) -> int:
+    """Return where a row of marks begins that may go on, or the end; nearly always that is near the end."""
+    tail = max(0, len(text) - TAIL)
+    begun = _BEGUN.search(text, tail)
+    # A row that is longer is met in its middle, at the next of its marks.
+    if begun is not None and tail and begun.start() < tail + LONGEST:
+        begun = _BEGUN.search(text)
+    return begun.start() if begun else len(text)
 
 
 class MarkFilter:
@@ -33,8 +45,7 @@ class MarkFilter:
         """Return what can be said of the answer now that this has come."""
         text = self._kept_back + piece
         end = len(text) - len(text.rstrip("`"))
-        begun = _BEGUN.search(text)
-        cut = len(text) - end if end else begun.start() if begun else len(text)
+        cut = len(text) - end if end else _find_begun(text)
         self._kept_back = text[cut:]
         return self._filter(text[:cut])
 

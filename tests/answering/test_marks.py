@@ -44,6 +44,15 @@ def test_marks_of_no_source_are_taken_out(answer: str, shown: str, removed: int)
     assert passed(answer) == (shown, removed)
 
 
+def test_a_row_of_hundreds_is_one_row() -> None:
+    """However long a row is, and wherever its pieces are cut, nothing but its true marks is left of it."""
+    row = "A fact" + " [9]" * 300 + ". Another" + "[1]" * 200 + " [9]" * 90 + "."
+    shown = "A fact. Another" + "[1]" * 200 + "."
+    assert passed(row)[0] == shown
+    for step in (1, 7, 250):
+        assert passed(*(row[n : n + step] for n in range(0, len(row), step)))[0] == shown
+
+
 @given(
     st.lists(
         st.sampled_from(["[1]", "[9]", "[", "]", "1", ",", " ", "`", "```", "word", ".", "\n", "【2†x】", "[2, 9]"]),
