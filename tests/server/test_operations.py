@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 QUESTION = "Where do rows live?"
 
-pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211"),
+]
 
 
 def test_health_names_what_fails(settings: Settings, fireworks: FireworksServer, folder: Path) -> None:
