@@ -185,16 +185,6 @@ def build_chain(
     )
 
 
-def open_documents(settings: Settings, *, hosted: bool = False) -> Store:
-    """Connect to the tenant's collection, to list or remove documents; close it again.
-
-    With ``hosted``, Milvus Lite gets a process of its own that lasts as long as this connection.
-    """
-    from rag_chain.store.collection import open_store
-
-    return open_store(settings, hosted=hosted)
-
-
 def make_fingerprint(settings: Settings, embeddings: EmbeddingModel) -> Fingerprint:
     """Return everything that the rows of a collection depend on."""
     from rag_chain.documents.splitting import SPLITTER_VERSION

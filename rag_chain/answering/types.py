@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Message(BaseModel):
@@ -63,3 +66,10 @@ class Answer(BaseModel):
     grounded: bool = Field(description="True when every sentence of the answer is backed by a source.")
     refused: bool = Field(False, description="True when the answer is that the documents do not answer the question.")
     removed_citations: int = Field(0, description="Citations taken out of the answer since no source has their number.")
+
+
+def place(source: Mapping[str, Any]) -> str:
+    """Return a source's document, page and heading."""
+    page = f", page {source['page']}" if source.get("page") else ""
+    heading = f" > {source['heading']}" if source["heading"] else ""
+    return f"{source['source']}{page}{heading}"

@@ -38,7 +38,8 @@ def run(options: argparse.Namespace) -> int:
 
 def show_answer(settings: Settings, asked: Mapping[str, Any]) -> None:
     """Print an answer as it comes, then its sources and whether it is backed by them."""
-    from rag_chain.cli.common import place, shorten
+    from rag_chain.answering.types import place
+    from rag_chain.cli.common import shorten
     from rag_chain.pipeline import build_chain
 
     sources: list[dict[str, Any]] = []

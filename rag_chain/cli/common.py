@@ -10,7 +10,6 @@ from rag_chain.settings import Settings
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
 
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -61,13 +60,6 @@ def complain(text: str) -> None:
 def print_json(value: Any) -> None:
     """Print one JSON document, the only thing on stdout."""
     print(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def place(source: Mapping[str, Any]) -> str:
-    """Return a source's document, page and heading."""
-    page = f", page {source['page']}" if source.get("page") else ""
-    heading = f" > {source['heading']}" if source["heading"] else ""
-    return f"{source['source']}{page}{heading}"
 
 
 def shorten(text: str, most: int = 300) -> str:

@@ -20,7 +20,7 @@ from rag_chain.pipeline import ingest
 from rag_chain.server.callers import current_caller
 from rag_chain.server.replies import Refusal, error_body, message_of
 from rag_chain.server.sse import event, stream_events
-from rag_chain.store.library import list_documents, read_document, remove_document
+from rag_chain.store.documents import list_documents, read_document, remove_document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

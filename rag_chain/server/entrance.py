@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rag_chain.errors import SettingsError
+from rag_chain.server import is_local
 from rag_chain.server.callers import anybody, caller_of
 from rag_chain.server.replies import Refusal
 
@@ -94,7 +95,7 @@ class Entrance:
             raise Refusal(503, "NoKeys", "the API keys can't be read; the server's log says why") from None
 
     def _let_in_anybody(self, scope: Scope, headers: Headers) -> Caller:
-        local = not _is_served(scope) or (_is_loopback(_client(scope)) and not any(name in headers for name in RELAYED))
+        local = not _is_served(scope) or (is_local(_client(scope)) and not any(name in headers for name in RELAYED))
         if local or self._settings.allow_anonymous:
             return anybody(self._settings.tenant)
         raise Refusal(
@@ -142,13 +143,6 @@ def _is_served(scope: Scope) -> bool:
         # A socket file is served, too; whoever may open it is let in by its permissions.
         return False
     return True
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def _name_of(address: str) -> str:

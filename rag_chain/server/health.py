@@ -8,8 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import RagChainError
-from rag_chain.pipeline import make_fingerprint, open_documents
+from rag_chain.pipeline import make_fingerprint
 from rag_chain.server.replies import message_of
+from rag_chain.store.collection import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ class Readiness:
 
     def _ask_store(self) -> str:
         settings = self._service.settings
-        with open_documents(settings) as store:
+        with open_store(settings) as store:
             if not store.exists():
                 return "nothing has been ingested yet"
             store.open_for(make_fingerprint(settings, self._service.embeddings), writing=False)

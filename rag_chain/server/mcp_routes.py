@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from rag_chain.server.tools import Tool
     from rag_chain.settings import Settings
-    from rag_chain.store.library import Entry
+    from rag_chain.store.documents import Entry
 
     Context = ServerRequestContext[Any, Any]
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_chain.answering.types import Message, Question
+from rag_chain.answering.types import Message, Question, place
 from rag_chain.errors import QuestionError, RagChainError
 from rag_chain.models.usage import tallied
 from rag_chain.server.replies import Refusal, error_body, message_of
@@ -177,14 +177,8 @@ def show_usage(usage: Usage) -> dict[str, int]:
 def write_footnotes(sources: Sequence[Mapping[str, Any]], citations: Sequence[Mapping[str, Any]]) -> str:
     """Return the cited sources as lines below an answer, in the order of their numbers; nothing where none is cited."""
     cited = {citation["number"] for citation in citations}
-    lines = [f"[{source['number']}] {_place(source)}" for source in sources if source["number"] in cited]
+    lines = [f"[{source['number']}] {place(source)}" for source in sources if source["number"] in cited]
     return "\n\n" + "\n".join(lines) if lines else ""
-
-
-def _place(source: Mapping[str, Any]) -> str:
-    page = f", page {source['page']}" if source.get("page") else ""
-    heading = f" > {source['heading']}" if source.get("heading") else ""
-    return f"{source['source']}{page}{heading}"
 
 
 def _model() -> dict[str, Any]:

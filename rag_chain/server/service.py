@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rag_chain.errors import StoreError
 from rag_chain.models.building import build_chat_model, build_embeddings, price_chat, price_embedding
 from rag_chain.models.usage import TOTAL
-from rag_chain.pipeline import build_chain, build_refined_retriever, open_documents
+from rag_chain.pipeline import build_chain, build_refined_retriever
+from rag_chain.store.collection import open_store
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
@@ -58,7 +59,7 @@ class Service:
 
     def open_store(self, caller: Caller) -> Store:
         """Connect to the caller's collection; close it again."""
-        return open_documents(self.for_caller(caller).settings)
+        return open_store(self.for_caller(caller).settings)
 
     def host_store(self) -> Store | None:
         """Give Milvus Lite a process of its own until what is returned is closed; None where there is nothing to host.
@@ -68,7 +69,7 @@ class Service:
         if not self.settings.is_milvus_lite:
             return None
         try:
-            return open_documents(self.settings, hosted=True)
+            return open_store(self.settings, hosted=True)
         except StoreError as error:
             logger.warning("the store could not be opened: %s", error)
             return None

@@ -16,7 +16,7 @@ from rag_chain.answering.chain import number_sources
 from rag_chain.answering.types import Answer, Question, Source
 from rag_chain.errors import QuestionError
 from rag_chain.server.callers import current_caller
-from rag_chain.store.library import list_documents, read_document
+from rag_chain.store.documents import list_documents, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
     from rag_chain.server.service import Service
-    from rag_chain.store.library import Entry
+    from rag_chain.store.documents import Entry
 
     # Is told how far an answer is: a number that grows, how far it goes if that is known, and what there is to say.
     Tell = Callable[[float, float | None, str | None], Awaitable[None]]
