@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rag_chain.errors import SettingsError
+from rag_chain.files import write_private
 from rag_chain.settings import TENANT_NAME
 
 if TYPE_CHECKING:
@@ -104,13 +105,9 @@ class KeyFile:
             raise SettingsError(f"the keys in {self.path} can't be written: {error}") from None
 
     def _write(self, keys: Iterable[ApiKey]) -> None:
-        """Write the file at once and for this user only: half of it must not be read."""
-        draft = self.path.with_name(f"{self.path.name}.new")
+        text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=2) + "\n"
         try:
-            draft.unlink(missing_ok=True)
-            draft.touch(0o600)
-            draft.write_text(json.dumps({"keys": [asdict(key) for key in keys]}, indent=2) + "\n", "utf-8")
-            draft.replace(self.path)
+            write_private(self.path, text)
         except OSError as error:
             raise SettingsError(f"the keys in {self.path} can't be written: {error}") from None
         self._seen = None

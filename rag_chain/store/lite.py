@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from rag_chain.files import write_private
 from rag_chain.store.lite_mends import mend_milvus_lite, open_once
 from rag_chain.store.lite_server import ask_token, build_server
 
@@ -49,7 +50,7 @@ class LiteHold:
         # So that a plain MilvusClient of this process finds it too, and does not open the path once more.
         server_manager_instance._servers[path] = (self._server, self._db, port)  # noqa: SLF001
         try:
-            _write_note(path, port, token)
+            write_private(_note(path), json.dumps({"port": port, "token": token}))
         except OSError:
             self.close()
             raise
@@ -115,12 +116,3 @@ def find_holder(path: str) -> str | None:
 
 def _note(path: str) -> Path:
     return Path(path) / NOTE
-
-
-def _write_note(path: str, port: int, token: str) -> None:
-    """Write the note at once and for this user only: half of it must not be read."""
-    draft = _note(path).with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    draft.touch(0o600)
-    draft.write_text(json.dumps({"port": port, "token": token}), "utf-8")
-    draft.replace(_note(path))
