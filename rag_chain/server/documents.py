@@ -20,7 +20,7 @@ from rag_chain.pipeline import ingest
 from rag_chain.server.callers import current_caller
 from rag_chain.server.replies import Refusal, error_body, message_of
 from rag_chain.server.sse import event, stream_events
-from rag_chain.store.documents import list_documents, read_document, remove_document
+from rag_chain.store.documents import remove_document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -46,7 +46,7 @@ def build_router(service: Service) -> APIRouter:
     @router.get("")
     async def list_all(q: str = "", limit: int = 100) -> dict[str, Any]:
         """Return the documents whose name or title holds ``q``, by name."""
-        entries = await run_in_threadpool(_list, service)
+        entries = await service.list_documents(current_caller())
         wanted = [e for e in entries if q.lower() in e.source.lower() or q.lower() in e.title.lower()]
         shown = wanted[: max(0, min(limit, MOST_LISTED))]
         return {"documents": [asdict(entry) for entry in shown], "total": len(wanted)}
@@ -54,7 +54,7 @@ def build_router(service: Service) -> APIRouter:
     @router.get("/{source:path}")
     async def read(source: str) -> dict[str, str]:
         """Return a document's text."""
-        text = await run_in_threadpool(_read, service, source)
+        text = await service.read_document(current_caller(), source)
         if text is None:
             raise _no_document()
         return {"source": source, "text": text}
@@ -90,16 +90,6 @@ def check_name(name: str) -> str:
 
 def _no_document() -> Refusal:
     return Refusal(404, "NoDocument", "there is no such document")
-
-
-def _list(service: Service) -> list[Any]:
-    with service.open_store(current_caller()) as store:
-        return list_documents(store)
-
-
-def _read(service: Service, source: str) -> str | None:
-    with service.open_store(current_caller()) as store:
-        return read_document(store, source)
 
 
 def _remove(service: Service, source: str) -> int:

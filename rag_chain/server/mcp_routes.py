@@ -20,7 +20,7 @@ from rag_chain.server.callers import Caller, anybody, current_caller, set_caller
 from rag_chain.server.replies import Refusal, message_of, status_of
 from rag_chain.server.service import Service
 from rag_chain.server.stdin import Work, lines_of_stdin
-from rag_chain.server.tools import PLACE, address_of, build_tools, date_of, list_all, read_text, source_of
+from rag_chain.server.tools import PLACE, address_of, build_tools, date_of, source_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -135,7 +135,7 @@ class _Handlers:
     ) -> types.ListResourcesResult:
         """Return a page of the documents by name; a cursor is the last name of the page before."""
         after = (params.cursor if params else None) or ""
-        rest = [entry for entry in await list_all(self._service) if entry.source > after]
+        rest = [entry for entry in await self._service.list_documents(current_caller()) if entry.source > after]
         shown = rest[:PAGE]
         cursor = shown[-1].source if len(rest) > PAGE else None
         return types.ListResourcesResult(resources=[_as_resource(entry) for entry in shown], next_cursor=cursor)
@@ -152,7 +152,7 @@ class _Handlers:
 
     async def read_resource(self, _: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         source = source_of(params.uri)
-        text = await read_text(self._service, source) if source else None
+        text = await self._service.read_document(current_caller(), source) if source else None
         if text is None:
             raise MCPError(types.INVALID_PARAMS, "there is no such document", {"uri": params.uri})
         contents = types.TextResourceContents(uri=params.uri, mime_type="text/plain", text=text)

@@ -6,15 +6,20 @@ import logging
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from starlette.concurrency import run_in_threadpool
 
 from rag_chain.errors import StoreError
 from rag_chain.models.building import build_chat_model, build_embeddings, price_chat, price_embedding
 from rag_chain.models.usage import TOTAL
 from rag_chain.pipeline import build_chain, build_refined_retriever
 from rag_chain.store.collection import open_store
+from rag_chain.store.documents import list_documents, read_document
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_core.runnables import Runnable
 
     from rag_chain.models.usage import Usage
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
     from rag_chain.server.callers import Caller
     from rag_chain.settings import Settings
     from rag_chain.store.collection import Store
+    from rag_chain.store.documents import Entry
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +69,14 @@ class Service:
         """Connect to the caller's collection; close it again."""
         return open_store(self.for_caller(caller).settings)
 
+    async def list_documents(self, caller: Caller) -> list[Entry]:
+        """Return the caller's documents by name."""
+        return await run_in_threadpool(self._look, caller, list_documents)
+
+    async def read_document(self, caller: Caller, source: str) -> str | None:
+        """Return the text of one of the caller's documents, or None where there is no such document."""
+        return await run_in_threadpool(self._look, caller, lambda store: read_document(store, source))
+
     def host_store(self) -> Store | None:
         """Give Milvus Lite a process of its own until what is returned is closed; None where there is nothing to host.
 
@@ -85,6 +101,10 @@ class Service:
         answered = price_chat(self.settings, TOTAL)
         known = embedded is not None and answered is not None
         return TOTAL, (embedded or 0) + (answered or 0) if known else None
+
+    def _look(self, caller: Caller, look: Callable[[Store], T]) -> T:
+        with self.open_store(caller) as store:
+            return look(store)
 
     def _build(self, tenant: str) -> Tenancy:
         # Checked like any setting: an empty name, or one that is none, raises.

@@ -10,13 +10,11 @@ from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema  # noqa: TC002  pydantic reads it
-from starlette.concurrency import run_in_threadpool
 
 from rag_chain.answering.chain import number_sources
 from rag_chain.answering.types import Answer, Question, Source
 from rag_chain.errors import QuestionError
 from rag_chain.server.callers import current_caller
-from rag_chain.store.documents import list_documents, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -125,26 +123,6 @@ async def _follow(chain: Runnable[Any, dict[str, Any]], asked: Mapping[str, Any]
             steps, told, since = steps + 1, len(whole["answer"]), time.monotonic()
             await tell(steps, None, news)
     return whole
-
-
-async def list_all(service: Service) -> list[Entry]:
-    """Return the caller's documents by name."""
-
-    def look() -> list[Entry]:
-        with service.open_store(current_caller()) as store:
-            return list_documents(store)
-
-    return await run_in_threadpool(look)
-
-
-async def read_text(service: Service, source: str) -> str | None:
-    """Return the text of one of the caller's documents, or None where there is no such document."""
-
-    def look() -> str | None:
-        with service.open_store(current_caller()) as store:
-            return read_document(store, source)
-
-    return await run_in_threadpool(look)
 
 
 def address_of(source: str) -> str:
