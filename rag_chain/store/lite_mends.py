@@ -45,10 +45,13 @@ def _one_at_a_time(call: Callable[P, T], lock: threading.RLock) -> Callable[P, T
 @cache
 def mend_milvus_lite() -> None:
     """Mend what belongs to the process and not to a path."""
+    from rag_chain.store.lite_search import mend_search
+
     _quieten_training()
     _flush_in_arrow()
     _let_go_of_what_is_flushed()
     _read_in_batches()
+    mend_search()
 
 
 def _quieten_training() -> None:
