@@ -96,7 +96,7 @@ class Api:
         return b"200 OK", _reply(vectors, b'"%b"' if as_base64 else b"[%b]", tokens)
 
     async def _talk(self, writer: asyncio.StreamWriter) -> None:
-        """Stream an answer; it cites its first source, so that there is something to check."""
+        """Stream words that no document has; the answer cites its first source, so that there is something to check."""
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         started = time.monotonic()
         await asyncio.sleep(self.first_token)
@@ -130,7 +130,7 @@ STOP = (
 
 
 def _event(number: int, tokens: int) -> bytes:
-    text = b"ends [1]. " if number == tokens - 1 or number % 20 == 19 else b"word%d " % (number % 10)
+    text = b"ends [1]. " if number == tokens - 1 or number % 20 == 19 else b"zword%d " % (number % 10)
     return CHUNK + b'[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}\n\n' % text
 
 

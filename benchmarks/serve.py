@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 DOCS = ROOT.parent / "shared" / "data" / "milvus_docs" / "en"
 FIRST_TOKEN, TOKENS_PER_SECOND, EMBEDDING = 0.08, 300, 0.01
+# What the model's answers are made of and no document has: sources, which come first in some protocols, are no token.
+WORD = b"zword"
 QUESTIONS = [
     "How is data stored in Milvus?",
     "What is a sealed segment?",
@@ -167,12 +169,12 @@ class Crowd:
         first, tail, words = 0.0, b"", 0
         while part := await reader.read(262_144):
             text = tail + part
-            if not first and b"word" in text:
+            if not first and WORD in text:
                 first = time.monotonic()
-            fresh = text[max(0, len(tail) - 3) :] if tail else text
-            words += fresh.count(b"word")
+            fresh = text[max(0, len(tail) - len(WORD) + 1) :] if tail else text
+            words += fresh.count(WORD)
             if self._counting:
-                self._outcome.tokens += fresh.count(b"word")
+                self._outcome.tokens += fresh.count(WORD)
             tail = text[-400:]
         if not first or (b"[DONE]" not in tail and b"event: end" not in tail):
             raise ValueError(f"the stream broke off: {tail[-200:]!r}")

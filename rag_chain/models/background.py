@@ -63,7 +63,7 @@ class BackgroundLoop:
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = _new_loop()
         threading.Thread(target=self._loop.run_forever, name="rag_chain network", daemon=True).start()
 
     def submit(self, work: Coroutine[object, object, T]) -> Future[T]:
@@ -110,6 +110,16 @@ class BackgroundLoop:
                 future.result()
         finally:
             future.cancel()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop, one in C where the ``serve`` extra brought it."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 def _count_in(future: Future[None]) -> None:

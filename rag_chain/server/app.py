@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,8 @@ def _lifespan(service: Service, *, hosted: bool) -> Callable[[FastAPI], Abstract
     async def live(_: FastAPI) -> AsyncIterator[None]:
         end_tracing = start_tracing()
         anchor = await run_in_threadpool(service.host_store) if hosted else None
+        if hosted:
+            await run_in_threadpool(_settle, service)
         yield
         await run_in_threadpool(end_tracing)
         if anchor is not None:
@@ -76,6 +79,16 @@ def _lifespan(service: Service, *, hosted: bool) -> Callable[[FastAPI], Abstract
         release_lite()
 
     return live
+
+
+def _settle(service: Service) -> None:
+    """Make ready what answers, and have the garbage collector leave alone what is there by now.
+
+    Going through those 250,000 objects keeps everything waiting for 130 ms, every few seconds under load.
+    """
+    service.warm_up()
+    gc.collect()
+    gc.freeze()
 
 
 def _add_operations(app: FastAPI, readiness: Readiness, metrics: Metrics) -> None:

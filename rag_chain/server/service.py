@@ -14,6 +14,7 @@ from rag_chain.errors import StoreError
 from rag_chain.models.building import build_chat_model, build_embeddings, price_chat, price_embedding
 from rag_chain.models.usage import TOTAL
 from rag_chain.pipeline import build_chain, build_refined_retriever
+from rag_chain.server.callers import anybody
 from rag_chain.store.collection import open_store
 from rag_chain.store.documents import list_documents, read_document
 
@@ -89,6 +90,12 @@ class Service:
         except StoreError as error:
             logger.warning("the store could not be opened: %s", error)
             return None
+
+    def warm_up(self) -> None:
+        """Import and build what the first question would have to."""
+        import rag_chain.store.vectorstore  # noqa: F401
+
+        self.for_caller(anybody(self.settings.tenant))
 
     def ask_chat_model(self) -> None:
         """Raise what is wrong with the chat model, if anything is; the local one is always there."""

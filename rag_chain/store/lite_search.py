@@ -220,7 +220,10 @@ def _read_rows(table: Any, rows: list[int], plan: Any, schema: Any) -> list[dict
     keys = {field.name for field in schema.fields if field.is_primary}
     names = [name for name in plan.response_schema_fields if name not in keys]
     free = schema.enable_dynamic_field and (plan.include_all_dynamic or plan.explicit_dynamic_fields)
-    found: list[dict[str, Any]] = table.select([*names, *(["$meta"] if free else [])]).take(rows).to_pylist()
+    # A table without columns has no rows either.
+    if not (columns := [*names, *(["$meta"] if free else [])]):
+        return [{} for _ in rows]
+    found: list[dict[str, Any]] = table.select(columns).take(rows).to_pylist()
     if not free:
         return found
     known = {field.name for field in schema.fields}

@@ -34,6 +34,9 @@ TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)
 # What is done to one of five documents: written anew with this text, or removed; and whether all is flushed then.
 STEPS = st.lists(st.tuples(st.integers(0, 4), TEXTS | st.none(), st.booleans()), min_size=1, max_size=12)
 
+OUTPUT_FIELDS = ["text", "source", "position", "$meta"]
+FIELDS = st.sampled_from([None, [], ["id"], ["*"], ["text"], ["page"], ["source", "topic", "nowhere"], ["id", "$meta"]])
+
 
 @given(st.lists(TERMS, max_size=12), st.lists(TERMS, min_size=1, max_size=3), st.integers(1, 15), st.data())
 def test_bm25_is_that_of_milvus_lite(rows: list[Any], queries: list[Any], k: int, data: st.DataObject) -> None:
@@ -62,9 +65,11 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield store
 
 
-@given(STEPS, TEXTS, st.sampled_from(["", 'source != "2.md"', "start == 0 and position >= 0"]))
+@given(STEPS, TEXTS, st.sampled_from(["", 'source != "2.md"', "start == 0 and position >= 0"]), FIELDS)
 @settings(max_examples=40, deadline=None)
-def test_both_ways_of_searching_agree(kept: Store, steps: Any, question: str, expression: str) -> None:
+def test_both_ways_of_searching_agree(
+    kept: Store, steps: Any, question: str, expression: str, fields: list[str] | None
+) -> None:
     """Whatever was written over, removed and flushed: by vectors the hits of Milvus Lite, by words those of BM25."""
     kept.create(FINGERPRINT, 64)
     alive: dict[str, str] = {}
@@ -74,17 +79,17 @@ def test_both_ways_of_searching_agree(kept: Store, steps: Any, question: str, ex
             kept.remove({source: ""})
             alive.pop(source, None)
         else:
-            write(kept, make_chunks(source, text, version="v"))
+            write(kept, make_chunks(source, text, version="v", page=number, topic="the store"))
             alive[source] = text
         if flushed:
             kept.flush()
     wanted = {source: text for source, text in alive.items() if "source" not in expression or source != "2.md"}
 
-    hits = search_vectors(kept, expression)
+    hits, with_fields = search_vectors(kept, expression), search_vectors(kept, expression, fields)
     with as_milvus_lite_does():
-        expected = search_vectors(kept, expression)
-    assert sorted(map(repr, hits)) == sorted(map(repr, expected))
-    assert [hit["distance"] for hit in hits] == [hit["distance"] for hit in expected]
+        expected = search_vectors(kept, expression, fields)
+    assert {hit["id"]: hit for hit in with_fields} == {hit["id"]: hit for hit in expected}
+    assert [hit["distance"] for hit in with_fields] == [hit["distance"] for hit in expected]
     assert {hit["entity"]["source"]: hit["entity"]["text"] for hit in hits} == wanted
 
     found, by_formula = while_files_stay(
@@ -110,31 +115,24 @@ def test_rows_that_were_not_flushed_are_found(store: Store) -> None:
         assert {hit["entity"]["source"] for hit in hits} == {"b.md", "c.md"}
 
 
-def search_vectors(store: Store, expression: str = "") -> list[Any]:
+def search_vectors(store: Store, expression: str = "", fields: list[str] | None = OUTPUT_FIELDS) -> list[Any]:
     vector: list[float] = np.eye(1, 64)[0].tolist()
-    return search(store, vector, "dense", "COSINE", expression)
+    asked = {"data": [vector], "anns_field": "dense", "search_params": {"metric_type": "COSINE"}}
+    return search(store, expression, fields, **asked)
 
 
 def search_words(store: Store, words: str, expression: str = "") -> list[Any]:
-    return search(store, words, "sparse", "BM25", expression)
+    asked = {"data": [words], "anns_field": "sparse", "search_params": {"metric_type": "BM25"}}
+    return search(store, expression, OUTPUT_FIELDS, **asked)
+
+
+def search(store: Store, expression: str, fields: list[str] | None, **asked: Any) -> list[Any]:
+    options = {"filter": expression, "output_fields": fields, "limit": 10, "timeout": 30}
+    return list(store.client.search(store.name, **asked, **options)[0])
 
 
 def scores_of(hits: list[Any]) -> dict[str, float]:
     return {hit["id"]: -hit["distance"] for hit in hits}
-
-
-def search(store: Store, asked: Any, field: str, metric: str, expression: str) -> list[Any]:
-    found = store.client.search(
-        store.name,
-        data=[asked],
-        anns_field=field,
-        search_params={"metric_type": metric},
-        filter=expression,
-        limit=10,
-        output_fields=["text", "source", "position", "$meta"],
-        timeout=30,
-    )
-    return list(found[0])
 
 
 def as_milvus_lite_does() -> AbstractContextManager[Any]:
