@@ -122,6 +122,8 @@ class Api:
         self.counts.work_seconds += seconds
 
 
+# Tokens in a sentence of an answer.
+SENTENCE = 20
 CHUNK = b'data: {"id":"chat-1","object":"chat.completion.chunk","created":1764000000,"model":"m","choices":'
 STOP = (
     CHUNK + b'[{"index":0,"delta":{},"finish_reason":"stop"}],'
@@ -130,7 +132,9 @@ STOP = (
 
 
 def _event(number: int, tokens: int) -> bytes:
-    text = b"ends [1]. " if number == tokens - 1 or number % 20 == 19 else b"zword%d " % (number % 10)
+    place = number % SENTENCE
+    last = place == SENTENCE - 1 or number == tokens - 1
+    text = b"ends [1]. " if last else b"%bqword%d " % (b"a" if place else b"A", number % 10)
     return CHUNK + b'[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}\n\n' % text
 
 

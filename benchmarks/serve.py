@@ -39,7 +39,7 @@ HERE = Path(__file__).parent
 DOCS = ROOT.parent / "shared" / "data" / "milvus_docs" / "en"
 FIRST_TOKEN, TOKENS_PER_SECOND, EMBEDDING = 0.08, 300, 0.01
 # What the model's answers are made of and no document has: sources, which come first in some protocols, are no token.
-WORD = b"zword"
+WORD = b"qword"
 QUESTIONS = [
     "How is data stored in Milvus?",
     "What is a sealed segment?",

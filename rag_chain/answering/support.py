@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from rag_chain.markup import blank_unread
@@ -22,6 +24,9 @@ READ_SOURCES, READ_CLAIMS = 256, 2048
 SUPPORT, LIKELY = 0.6, 0.35
 # Of these, at least so many must be the sentence's own and not only its heading's.
 OWN = 0.3
+
+# No word holds it.
+BETWEEN = "\0"
 
 _NUMBER = re.compile(r"\d")
 _POINTS_BACK = re.compile(r"\W*(?:it|they|this|that|these|those|he|she|its|their|his|her|such)\b", re.IGNORECASE)
@@ -52,13 +57,15 @@ def find_verbatim(claim: str, text: str) -> tuple[int, int] | None:
     White space, case, punctuation and Markdown's marks do not count. What stands in an instruction to a
     model is no statement and is not found.
     """
-    wanted = [word for word, _, _ in _words(claim)]
+    wanted = BETWEEN.join(word for word, _, _ in _words(claim))
     held = _words_of_source(text)
-    for first in range(len(held) - len(wanted) + 1 if wanted else 0):
-        if all(word == held[first + number][0] for number, word in enumerate(wanted)):
-            start, end = held[first][1], held[first + len(wanted) - 1][2]
-            if not _is_instruction(text, start, end):
-                return start, end
+    place = held.joined.find(f"{BETWEEN}{wanted}{BETWEEN}") if wanted else -1
+    while place >= 0:
+        first = bisect_left(held.places, place)
+        start, end = held.spans[first][0], held.spans[first + wanted.count(BETWEEN)][1]
+        if not _is_instruction(text, start, end):
+            return start, end
+        place = held.joined.find(f"{BETWEEN}{wanted}{BETWEEN}", place + 1)
     return None
 
 
@@ -139,12 +146,26 @@ def _is_instruction(text: str, start: int, end: int) -> bool:
     return any(_INSTRUCTION.search(sentence) for sentence in touched)
 
 
+@dataclass(frozen=True)
+class _Words:
+    """A source's words in one text, each between two marks, and where each begins there and stands in the source."""
+
+    joined: str
+    places: list[int]
+    spans: list[tuple[int, int]]
+
+
 @lru_cache(READ_SOURCES)
-def _words_of_source(text: str) -> tuple[tuple[str, int, int], ...]:
-    return tuple(_words(text))
+def _words_of_source(text: str) -> _Words:
+    words = list(_words(text))
+    joined = BETWEEN.join(["", *(word for word, _, _ in words), ""])
+    places = [0, *accumulate(len(word) + 1 for word, _, _ in words)]
+    return _Words(joined, places, [(start, end) for _, start, end in words])
 
 
 def _words(text: str) -> Iterator[tuple[str, int, int]]:
     """Yield the words of a text, folded, with their offsets; addresses of links and tags are no words."""
     for match in WORD.finditer(blank_unread(text)):
-        yield unicodedata.normalize("NFKC", match[0]).casefold(), match.start(), match.end()
+        word = match[0]
+        folded = word.lower() if word.isascii() else unicodedata.normalize("NFKC", word).casefold()
+        yield folded, match.start(), match.end()
