@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "ingest": "bring the collection in step with documents",
     "ask": "answer a question from the documents, with citations",
+    "chat": "converse about the documents; each line is a question, follow-ups are understood",
     "search": "show the passages that a question finds",
     "explain": "show how a question's sources were found, and where a document fell out",
     "evaluate": "measure retrieval and answers on questions whose answers are known",
@@ -27,6 +28,10 @@ COMMANDS = {
 DONE, FAILED, WRONG_USAGE, SOME_REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
+class Terminated(KeyboardInterrupt):
+    """A polite kill; it runs the same clean-up as Ctrl-C, or Milvus Lite is left open."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
@@ -34,13 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     were refused; 130 interrupted.
     """
     options = build_parser(arguments).parse_args(arguments)
-    # A polite kill must run the same clean-up as Ctrl-C, or Milvus Lite is left open.
     signal.signal(signal.SIGTERM, _terminate)
     return _run(options)
 
 
 def _terminate(*_: object) -> None:
-    raise KeyboardInterrupt
+    raise Terminated
 
 
 def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:

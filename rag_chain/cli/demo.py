@@ -24,9 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Ingest the example documents into a collection of their own and answer a question about them."""
     from rag_chain.cli import DONE
-    from rag_chain.cli.ask import show_answer
+    from rag_chain.cli.answers import show_answer
     from rag_chain.cli.common import read_settings
     from rag_chain.cli.ingest import print_report
+    from rag_chain.pipeline import build_chain
 
     settings = read_settings(options)
     if not options.collection:
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"Ingesting {corpus}")
     print_report(_ingest(corpus, settings, own=not options.collection))
     print(f"\nAsking: {options.question}\n")
-    show_answer(settings, {"question": options.question})
+    show_answer(build_chain(settings).stream(options.question), {})
     return DONE
 
 

@@ -1,0 +1,162 @@
+"""``rag-chain chat``."""
+
+from __future__ import annotations
+
+import io
+import sys
+from contextlib import closing, suppress
+from textwrap import indent
+from typing import TYPE_CHECKING, Any, cast
+
+from rag_chain.cli.options import add_passage_options
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Generator, Mapping
+
+    from langchain_core.runnables import Runnable
+
+COMMANDS = {
+    "/help": "show this",
+    "/sources": "show the sources of the last answer whole",
+    "/new": "forget the conversation",
+    "/quit": "leave, as Ctrl-D does",
+}
+GREETING = "Ask about the documents. Ctrl-C stops an answer, Ctrl-D leaves, /help shows what else there is."
+HELP = "A line is a question; one that begins with / needs a space before it. Ctrl-C stops an answer."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add_passage_options(parser)
+    parser.epilog = "Where stdin is no terminal, nothing is prompted, and the status is 1 if a question failed."
+
+
+def run(options: argparse.Namespace) -> int:
+    """Converse until the input ends."""
+    from rag_chain.cli.common import read_filter, read_settings
+    from rag_chain.models.building import build_embeddings
+    from rag_chain.pipeline import build_chain, make_fingerprint
+    from rag_chain.store.collection import open_store
+
+    settings = read_settings(options)
+    embeddings = build_embeddings(settings)
+    conversation = Conversation(build_chain(settings, embeddings=embeddings), read_filter(options))
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # Else a line that is no text would take its neighbours along.
+        sys.stdin.reconfigure(errors="surrogateescape")
+    with open_store(settings) as store:
+        # What every question would fail of is said before the first one is typed.
+        store.open_for(make_fingerprint(settings, embeddings), writing=False)
+        return _converse(conversation, to_person=sys.stdin.isatty(), debug=options.debug)
+
+
+def _converse(conversation: Conversation, *, to_person: bool, debug: bool) -> int:
+    """Take line by line; a person goes on after an error and after Ctrl-C, a script learns of them."""
+    from rag_chain.cli import DONE, FAILED, Terminated
+    from rag_chain.cli.common import complain, notice
+    from rag_chain.errors import RagChainError
+
+    status = DONE
+    if to_person:
+        _edit_lines()
+        notice(GREETING)
+    while True:
+        try:
+            if not conversation.take(_read_line("> " if to_person else "")):
+                return status
+        except RagChainError as error:
+            if debug:
+                raise
+            complain(str(error))
+            status = DONE if to_person else FAILED
+        except KeyboardInterrupt as interrupt:
+            if isinstance(interrupt, Terminated) or not to_person:
+                raise
+            print()
+            notice("Ctrl-D or /quit leaves.")
+
+
+def _edit_lines() -> None:
+    """Let ``input`` edit lines and remember them, where Python has what that takes."""
+    with suppress(ImportError):
+        import readline  # noqa: F401
+
+
+def _read_line(prompt: str) -> str:
+    """Return the next line; the end of the input is a ``/quit``."""
+    from rag_chain.errors import QuestionError
+
+    try:
+        line = input(prompt)
+        line.encode()
+    except EOFError:
+        if prompt:
+            print()
+        return "/quit"
+    except UnicodeEncodeError:
+        raise QuestionError(f"the line is not text in {sys.stdin.encoding}: convert it first") from None
+    return line
+
+
+class Conversation:
+    """Questions with what was said before them; its chain is the one of ``ask``."""
+
+    def __init__(self, chain: Runnable[Any, dict[str, Any]], conditions: Mapping[str, Any]) -> None:
+        self._chain = chain
+        self._filter = conditions
+        self._turns: list[dict[str, str]] = []
+        self._sources: list[dict[str, Any]] = []
+
+    def take(self, line: str) -> bool:
+        """Do what a line says: a command, or a question; False when it is to leave."""
+        if not line.startswith("/"):
+            if line.strip():
+                self._answer(line.strip())
+            return True
+        command = line.strip()
+        if command == "/sources":
+            self._show_sources()
+        elif command == "/new":
+            self._turns.clear()
+            print("The conversation is forgotten.")
+        elif command != "/quit":
+            _show_help(command)
+        return command != "/quit"
+
+    def _answer(self, question: str) -> None:
+        from rag_chain.cli.answers import show_answer
+
+        shown: dict[str, Any] = {}
+        asked = {"question": question, "chat_history": self._turns, "filter": self._filter}
+        try:
+            with closing(cast("Generator[dict[str, Any]]", self._chain.stream(asked))) as parts:
+                show_answer(parts, shown)
+        except KeyboardInterrupt:
+            # What comes next may well be about what was read until then.
+            self._keep(question, shown)
+            raise
+        self._keep(question, shown)
+        print(flush=True)
+
+    def _keep(self, question: str, shown: Mapping[str, Any]) -> None:
+        if shown.get("answer"):
+            self._sources = shown["sources"]
+            turns = {"user": question, "assistant": shown["answer"]}
+            self._turns += [{"role": role, "content": content} for role, content in turns.items()]
+
+    def _show_sources(self) -> None:
+        from rag_chain.answering.types import place
+
+        for source in self._sources:
+            print(f"[{source['number']}] {place(source)}\n{indent(source['text'], '    ')}\n")
+        if not self._sources:
+            print("There are none: nothing has been asked yet, or nothing was found.")
+
+
+def _show_help(command: str) -> None:
+    from rag_chain.errors import QuestionError
+
+    if command != "/help":
+        raise QuestionError(f"{command.split(maxsplit=1)[0]} is no command of the chat: /help shows them")
+    print("\n".join([*(f"{name:<9} {purpose}" for name, purpose in COMMANDS.items()), HELP]))
