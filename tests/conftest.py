@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gc
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from rag_chain.settings import Settings, environment_name
+from rag_chain import ingest
 from tests.fireworks_server import FireworksServer
+from tests.library import leave_behind, settings_for, write_documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from rag_chain import Settings
 
 
 def pytest_collection() -> None:
@@ -30,12 +32,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Run every test in an empty folder, without the settings and proxies of whoever runs it."""
-    foreign = [environment_name(name) for name in Settings.model_fields]
-    tracing = [name for name in os.environ if name.startswith(("LANGSMITH_", "LANGCHAIN_"))]
-    for name in [*foreign, *tracing]:
-        if not (name == "FIREWORKS_API_KEY" and request.node.get_closest_marker("live")):
-            monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
+    leave_behind(monkeypatch, tmp_path, keep_key=request.node.get_closest_marker("live") is not None)
 
 
 @pytest.fixture
@@ -48,13 +45,7 @@ def fireworks() -> Iterator[FireworksServer]:
 @pytest.fixture
 def online(fireworks: FireworksServer, tmp_path: Path) -> Settings:
     """Settings that use the loopback provider and a Milvus Lite of this test's own."""
-    return Settings(
-        provider="fireworks",
-        fireworks_api_key=fireworks.key,
-        fireworks_api_base=fireworks.base,
-        milvus_uri=str(tmp_path / "test.db"),
-        request_timeout=20,
-    )
+    return settings_for(fireworks, tmp_path)
 
 
 @pytest.fixture
@@ -70,18 +61,22 @@ def provider(fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch) -> Fir
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with three small documents."""
-    place = tmp_path / "docs"
-    (place / "guide").mkdir(parents=True)
-    (place / "guide" / "storage.md").write_text(
-        "---\ntitle: Storage guide\n---\n# Storage\n\n## Where rows live\n\n"
-        "Rows live in sealed segments on object storage. Metadata lives in etcd.\n\n"
-        "## How to flush\n\nCall flush to seal the growing segments.\n",
-        "utf-8",
-    )
-    (place / "bears.txt").write_text("Brown bears sleep through the winter. They eat salmon in autumn.\n", "utf-8")
-    (place / "tides.html").write_text(
-        "<html><head><title>Tides</title></head><body><h1>Tides</h1><p>The moon pulls the ocean, "
-        "which makes the tides.</p></body></html>",
-        "utf-8",
-    )
-    return place
+    return write_documents(tmp_path / "docs")
+
+
+@pytest.fixture(scope="module")
+def shared_fireworks() -> Iterator[FireworksServer]:
+    """A loopback provider for all of a module; its tests take it through ``fireworks``, which lets it forget."""
+    with FireworksServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared(shared_fireworks: FireworksServer, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings over the three documents, for a module whose tests only ask."""
+    place = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        leave_behind(monkeypatch, place)
+        settings = settings_for(shared_fireworks, place)
+        ingest(write_documents(place / "docs"), settings)
+    return settings

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,12 @@ class FireworksServer:
     def stop(self) -> None:
         """End every connection and thread, as at the end of the ``with`` block; what is remembered stays."""
         self._http.stop()
+
+    def forget(self) -> None:
+        """Be as at the start, for tests that share one: nothing asked, nothing set, at the same address."""
+        new = FireworksServer()
+        for each in fields(self):
+            setattr(self, each.name, getattr(new, each.name))
 
     @property
     def base(self) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.fireworks_client import CHAT, EMBEDDING, RERANK, RawClient
-from tests.fireworks_faults import Hang
+from tests.fireworks_faults import Hang, Status
 from tests.fireworks_server import FireworksServer
 
 
@@ -203,3 +203,17 @@ def test_stopping_is_quick_and_leaves_no_thread() -> None:
         assert isinstance(asked.exception(), httpx.RemoteProtocolError)
     # Threads of the tests before may end meanwhile.
     assert threading.active_count() <= threads
+
+
+def test_what_is_forgotten_is_as_new(server: FireworksServer) -> None:
+    """Answers, faults and what was asked are those of a new server; the address stays."""
+    base = server.base
+    server.answer, server.key = "Yes.", "another"
+    server.faults.always("chat", Status(503))
+    server.models.clear()
+    with RawClient(server, "another") as client:
+        assert client.chat().status_code == 503
+    server.forget()
+    assert (server.requests, server.base) == ([], base)
+    with RawClient(server) as client:
+        assert client.chat().json()["choices"][0]["message"]["content"] == "I don't know."

@@ -33,11 +33,23 @@ pytestmark = [
 
 
 @pytest.fixture
-def address(online: Settings, folder: Path) -> Iterator[str]:
-    """The address of our app over three ingested documents."""
-    ingest(folder, online)
-    with serving(create_app(online)) as address:
+def fireworks(shared_fireworks: FireworksServer) -> FireworksServer:
+    """The provider of this module, as new."""
+    shared_fireworks.forget()
+    return shared_fireworks
+
+
+@pytest.fixture(scope="module")
+def server(shared: Settings) -> Iterator[str]:
+    """The address of our app over three ingested documents, for all of this module."""
+    with serving(create_app(shared)) as address:
         yield address
+
+
+@pytest.fixture
+def address(server: str, fireworks: FireworksServer) -> str:
+    """The address of our app, whose provider is as new."""
+    return server
 
 
 def test_the_remote_chain_is_the_chain(address: str) -> None:
