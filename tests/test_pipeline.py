@@ -25,6 +25,19 @@ if TYPE_CHECKING:
 QUESTION = "Where do rows live?"
 
 
+@pytest.fixture
+def fireworks(shared_fireworks: FireworksServer) -> FireworksServer:
+    """The provider of this module, as new."""
+    shared_fireworks.forget()
+    return shared_fireworks
+
+
+@pytest.fixture
+def library(shared: Settings, fireworks: FireworksServer) -> Settings:
+    """Three ingested documents, for tests that only ask."""
+    return shared
+
+
 def test_few_requests_with_prefixed_texts(online: Settings, fireworks: FireworksServer, folder: Path) -> None:
     """All chunks of several documents go into one request, each behind its task prefix."""
     report = ingest(folder, online)
@@ -63,10 +76,9 @@ def test_the_model_sees_numbered_sources_and_the_question(
     assert fireworks.embedding_requests[-1].body["input"] == [f"search_query: {QUESTION}"]
 
 
-def test_an_answer_is_cited_and_checked(online: Settings, folder: Path) -> None:
+def test_an_answer_is_cited_and_checked(library: Settings) -> None:
     """The answer names its source, the citation quotes it at its offsets, and the answer is grounded."""
-    ingest(folder, online)
-    answer = build_chain(online).invoke(QUESTION)
+    answer = build_chain(library).invoke(QUESTION)
     assert answer["sources"][0]["source"] == "guide/storage.md"
     assert answer["sources"][0]["heading"] == "Storage > Where rows live"
     (citation,) = answer["citations"]
@@ -76,10 +88,9 @@ def test_an_answer_is_cited_and_checked(online: Settings, folder: Path) -> None:
     assert source["text"][inside] == citation["quote"]
 
 
-def test_a_stream_gives_sources_then_tokens_then_citations(online: Settings, folder: Path) -> None:
+def test_a_stream_gives_sources_then_tokens_then_citations(library: Settings) -> None:
     """First the sources, then the answer in pieces, last the citations and the verdict."""
-    ingest(folder, online)
-    parts = list(build_chain(online).stream({"question": QUESTION}))
+    parts = list(build_chain(library).stream({"question": QUESTION}))
     assert [set(part) for part in (parts[0], parts[-1])] == [
         {"sources"},
         {"citations", "grounded", "refused", "removed_citations"},
@@ -88,25 +99,21 @@ def test_a_stream_gives_sources_then_tokens_then_citations(online: Settings, fol
     assert all(set(part) == {"answer"} for part in parts[1:-1])
 
 
-def test_the_first_token_comes_before_the_last_is_made(
-    online: Settings, fireworks: FireworksServer, folder: Path
-) -> None:
+def test_the_first_token_comes_before_the_last_is_made(library: Settings, fireworks: FireworksServer) -> None:
     """A reader has the first token while the model is still writing."""
-    ingest(folder, online)
     fireworks.answer = "word " * 20 + "[1]."
     fireworks.token_delay = 0.02
-    for part in build_chain(online).stream(QUESTION):
+    for part in build_chain(library).stream(QUESTION):
         if "answer" in part:
             assert fireworks.chat_requests[0].sent < 20
             break
 
 
-def test_leaving_a_stream_stops_the_model(online: Settings, fireworks: FireworksServer, folder: Path) -> None:
+def test_leaving_a_stream_stops_the_model(library: Settings, fireworks: FireworksServer) -> None:
     """A stream that nobody reads any more is closed at the provider."""
-    ingest(folder, online)
     fireworks.answer = "word " * 400
     fireworks.token_delay = 0.01
-    stream = build_chain(online).stream(QUESTION)
+    stream = build_chain(library).stream(QUESTION)
     for part in stream:
         if "answer" in part:
             break
@@ -116,17 +123,15 @@ def test_leaving_a_stream_stops_the_model(online: Settings, fireworks: Fireworks
 
 
 @pytest.mark.parametrize("shape", ["text", "mapping", "model"])
-def test_a_question_may_have_three_shapes(shape: str, online: Settings, folder: Path) -> None:
+def test_a_question_may_have_three_shapes(shape: str, library: Settings) -> None:
     """A text, a mapping and a Question give the same answer."""
-    ingest(folder, online)
     given: Any = {"text": QUESTION, "mapping": {"question": QUESTION}, "model": Question(question=QUESTION)}[shape]
-    assert build_chain(online).invoke(given)["grounded"]
+    assert build_chain(library).invoke(given)["grounded"]
 
 
-def test_sync_async_and_batch_agree(online: Settings, folder: Path) -> None:
+def test_sync_async_and_batch_agree(library: Settings) -> None:
     """One chain object serves invoke, batch, and two event loops one after the other."""
-    ingest(folder, online)
-    chain = build_chain(online)
+    chain = build_chain(library)
     expected = chain.invoke(QUESTION)
 
     async def ask() -> list[dict[str, Any]]:
@@ -140,26 +145,23 @@ def test_sync_async_and_batch_agree(online: Settings, folder: Path) -> None:
         assert answer == expected
 
 
-def test_a_filter_narrows_the_sources(online: Settings, folder: Path) -> None:
+def test_a_filter_narrows_the_sources(library: Settings) -> None:
     """Only documents whose path matches are shown to the model."""
-    ingest(folder, online)
-    answer = build_chain(online).invoke({"question": QUESTION, "filter": {"source": "*.txt"}})
+    answer = build_chain(library).invoke({"question": QUESTION, "filter": {"source": "*.txt"}})
     assert {source["source"] for source in answer["sources"]} == {"bears.txt"}
 
 
-def test_without_a_source_the_model_is_not_asked(online: Settings, fireworks: FireworksServer, folder: Path) -> None:
+def test_without_a_source_the_model_is_not_asked(library: Settings, fireworks: FireworksServer) -> None:
     """Nothing found means an honest refusal, without a chat request."""
-    ingest(folder, online)
-    answer = build_chain(online).invoke({"question": QUESTION, "filter": {"source": "nowhere/*"}})
+    answer = build_chain(library).invoke({"question": QUESTION, "filter": {"source": "nowhere/*"}})
     assert answer["answer"].startswith("I don't know")
     assert (answer["grounded"], answer["sources"], fireworks.chat_requests) == (False, [], [])
 
 
-def test_history_stands_before_the_question(online: Settings, fireworks: FireworksServer, folder: Path) -> None:
+def test_history_stands_before_the_question(library: Settings, fireworks: FireworksServer) -> None:
     """Earlier turns are sent as messages of their own."""
-    ingest(folder, online)
     history = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
-    build_chain(online).invoke({"question": QUESTION, "chat_history": history})
+    build_chain(library).invoke({"question": QUESTION, "chat_history": history})
     roles = [message["role"] for message in fireworks.chat_requests[-1].body["messages"]]
     assert roles == ["system", "user", "assistant", "user"]
 
@@ -231,10 +233,9 @@ def test_any_langchain_retriever_and_model_fit_in(online: Settings, fireworks: F
     assert fireworks.requests == []
 
 
-def test_the_retriever_is_a_langchain_retriever(online: Settings, folder: Path) -> None:
+def test_the_retriever_is_a_langchain_retriever(library: Settings) -> None:
     """It returns documents, nearest first, with their cosine."""
-    ingest(folder, online)
-    found = build_retriever(online.with_changes(top_k=2)).invoke(QUESTION)
+    found = build_retriever(library.with_changes(top_k=2)).invoke(QUESTION)
     assert found[0].metadata["source"] == "guide/storage.md"
     assert found[0].metadata["score"] >= found[1].metadata["score"]
     assert found[0].page_content.startswith("# Storage\n\n## Where rows live\n\nRows live")
@@ -251,11 +252,10 @@ def test_no_log_holds_text_or_key(
     assert not [word for word in ("sealed segments", QUESTION, fireworks.key) if word in caplog.text]
 
 
-def test_every_step_has_its_name_in_a_trace(online: Settings, folder: Path) -> None:
+def test_every_step_has_its_name_in_a_trace(library: Settings) -> None:
     """A trace reads like the chain."""
-    ingest(folder, online)
 
     async def names() -> set[str]:
-        return {event["name"] async for event in build_chain(online).astream_events(QUESTION, version="v2")}
+        return {event["name"] async for event in build_chain(library).astream_events(QUESTION, version="v2")}
 
     assert {"rag_chain", "question", "retrieve", "answer", "prompt", "model"} <= asyncio.run(names())
