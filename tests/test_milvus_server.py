@@ -113,6 +113,18 @@ def test_the_fingerprint_is_kept_there(remote: Settings, folder: Path) -> None:
     assert build_chain(other).invoke(QUESTION)["grounded"]
 
 
+def test_what_was_just_written_is_read(remote: Settings) -> None:
+    """The catalogue knows it, and it can be taken back: nothing of it stays as an orphan."""
+    with open_store(remote) as store:
+        store.create({"model": "fake"}, 8)
+        for number in range(5):
+            chunks = make_chunks(f"{number}.md", "one", "two")
+            store.write(chunks, np.ones((2, 8), np.float32), {f"{number}.md": 2})
+            assert list(store.catalogue()) == [f"{number}.md"]
+            store.discard(f"{number}.md", "v1")
+            assert (store.count(), store.catalogue()) == (0, {})
+
+
 def test_a_wrong_port_is_one_line(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Where nothing listens, the address is named."""
     host = uri.rpartition(":")[0]
