@@ -25,6 +25,8 @@ OPTIONS = [
     ("grpc.max_send_message_length", MESSAGE_BYTES),
     # pymilvus pings every 10 s, also when it has nothing to say; by default that gets it disconnected.
     ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+    # Pings that lay in the socket while this process was busy arrive all at once, and are no attack.
+    ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
 ]
 
