@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rag_chain.pipeline import plan_ingest as plan_ingest
     from rag_chain.server import create_app as create_app
     from rag_chain.settings import Settings as Settings
+    from rag_chain.store.moving import move as move
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ _HOMES = {
     "build_retriever_tool": "rag_chain.pipeline",
     "create_app": "rag_chain.server",
     "ingest": "rag_chain.pipeline",
+    "move": "rag_chain.store.moving",
     "plan_ingest": "rag_chain.pipeline",
 }
 

@@ -64,6 +64,11 @@ class Settings(BaseSettings):
     milvus_db_name: str | None = Field(
         None, validation_alias="milvus_db_name", description="Database on the Milvus server."
     )
+    move_token: SecretStr | None = Field(
+        None,
+        description="Token, or user:password, of the Milvus that rag-chain move writes to; default: MILVUS_TOKEN where "
+        "that is the same server.",
+    )
     collection: str = Field(
         "documents", description="Name of the collection.", pattern="^[A-Za-z_][A-Za-z0-9_]{0,159}$"
     )

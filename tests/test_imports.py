@@ -33,7 +33,7 @@ def test_importing_loads_no_library() -> None:
     assert run("-c", code).stdout.strip() == "['rag_chain']"
 
 
-@pytest.mark.parametrize("command", ["", "ingest", "ask", "search", "serve", "mcp", "doctor", "demo"])
+@pytest.mark.parametrize("command", ["", "ingest", "ask", "search", "serve", "mcp", "doctor", "move", "demo"])
 def test_help_loads_no_library(command: str) -> None:
     """--help of every command is answered without LangChain, Milvus or pydantic."""
     code = (

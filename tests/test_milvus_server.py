@@ -7,6 +7,7 @@ started. It listens on all addresses, so run it in a network namespace of its ow
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,10 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from rag_chain import Settings, build_chain, build_retriever, ingest
+from rag_chain import Settings, build_chain, build_retriever, ingest, move
 from rag_chain.cli import main
 from rag_chain.diagnosis import repair
-from rag_chain.errors import FingerprintError, StoreUnreachableError
+from rag_chain.errors import FingerprintError, StoreError, StoreUnreachableError
 from rag_chain.store.collection import open_store
 from rag_chain.store.repair import take_inventory
 from tests.processes import read_line, running
@@ -33,9 +34,19 @@ from tests.test_storm import asked_texts, check_report, check_vectors, connect, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rag_chain.store.collection import Store
     from tests.fireworks_server import FireworksServer
 
 pytestmark = pytest.mark.server
+MOVED_CHUNKS = 20_000
+MOVE = """
+    from rag_chain import Settings, move
+    def wait(stage, done, total):
+        if done >= 8000:
+            print("ready", flush=True)
+            sys.stdin.readline()
+    move(sys.argv[2], Settings(milvus_uri=sys.argv[1], collection=sys.argv[3]), on_progress=wait)
+"""
 QUESTION = "Where do rows live?"
 
 
@@ -263,3 +274,84 @@ def test_what_eight_callers_acknowledged_outlives_kill_9(
 
 def read_name(process: subprocess.Popen[str]) -> str:
     return read_line(process).removeprefix("acknowledged ")
+
+
+def write_clusters(store: Store, chunks: int) -> None:
+    """Fill a collection with documents of ten chunks, whose vectors lie in clusters as those of texts do."""
+    store.create({"schema": 2, "model": "fake", "terms": "1/english"}, 768)
+    drawn = np.random.default_rng(1)
+    centers = drawn.normal(size=(chunks // 50, 768))
+    for start in range(0, chunks, 1000):
+        vectors = centers[drawn.integers(0, len(centers), 1000)] + 0.6 * drawn.normal(size=(1000, 768))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        sources = [f"{number}.md" for number in range(start // 10, start // 10 + 100)]
+        written = [
+            chunk for name in sources for chunk in make_chunks(name, *(f"{name} says {n}." for n in range(10)), page=7)
+        ]
+        store.write(written, vectors.astype(np.float32), dict.fromkeys(sources, 10))
+    store.flush()
+
+
+def test_twenty_thousand_chunks_move_without_a_model(
+    remote: Settings, provider: FireworksServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed on the way and told not to wait for the index, the same move completes: all there, once, and found."""
+    lite = remote.with_changes(milvus_uri=str(tmp_path / "source.db"))
+    with open_store(lite) as store:
+        write_clusters(store, MOVED_CHUNKS)
+    with running(MOVE, lite.milvus_uri, remote.milvus_uri, lite.collection, seconds=300) as process:
+        process.kill()
+    with open_store(remote) as store:
+        assert not store.exists()
+    with pytest.raises(StoreError, match=r"has not indexed .* run the same command again.*--wait"):
+        move(remote.milvus_uri, lite, index_seconds=0)
+    command = ["move", "--milvus-uri", lite.milvus_uri, "--from-collection", lite.collection]
+    assert main([*command, "--to", remote.milvus_uri, "--json"]) == 0
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert captured.err == ""
+    assert report["chunks"] == {
+        "source": MOVED_CHUNKS,
+        "target": MOVED_CHUNKS,
+        "copied": 0,
+        "present": MOVED_CHUNKS,
+        "missing": 0,
+        "surplus": 0,
+    }
+    assert (report["documents"], report["embedding"], report["queries"]) == (2000, {"requests": 0}, 200)
+    assert report["recall@10"] >= 0.99
+    assert provider.requests == []
+    with open_store(lite) as source, open_store(remote) as target:
+        source.open_for(None, writing=False)
+        assert target.catalogue() == source.catalogue()
+        assert target.fingerprint() == source.fingerprint()
+
+
+def test_a_collection_comes_back_as_it_went(remote: Settings, folder: Path, fireworks: FireworksServer) -> None:
+    """From Milvus Lite to the server, to another name there, and back, where it has its terms again."""
+    lite = remote.with_changes(milvus_uri="here.db")
+    ingest(folder, lite)
+    fireworks.requests.clear()
+    assert move(remote.milvus_uri, lite).copied == 4
+    other = f"{remote.collection}_other"
+    assert move(remote.milvus_uri, remote, collection=other).copied == 4
+    assert move("back.db", remote.with_changes(collection=other), collection="back").copied == 4
+    back = lite.with_changes(milvus_uri="back.db", collection="back")
+    assert (len(ingest(folder, back).unchanged), ingest(folder, remote).chunks_embedded) == (3, 0)
+    assert fireworks.requests == []
+    for settings, retriever in ((remote, "hybrid"), (back, "bm25"), (back, "dense")):
+        found = build_retriever(settings.with_changes(retriever=retriever)).invoke(QUESTION)
+        assert found[0].metadata["heading"] == "Storage > Where rows live"
+
+
+def test_a_move_back_replaces_what_was_changed_meanwhile(remote: Settings, folder: Path) -> None:
+    """A server's collection that somebody ingested into is not overwritten unasked."""
+    lite = remote.with_changes(milvus_uri="here.db")
+    ingest(folder, lite)
+    move(remote.milvus_uri, lite)
+    (folder / "bears.txt").write_text("Polar bears swim far.\n", "utf-8")
+    ingest(folder, remote)
+    with pytest.raises(StoreError, match=r"already holds 4 chunks.*--replace"):
+        move(remote.milvus_uri, lite)
+    assert move("here.db", remote, replace=True).is_complete
+    assert ingest(folder, lite).chunks_embedded == 0

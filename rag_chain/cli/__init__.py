@@ -22,6 +22,7 @@ COMMANDS = {
     "mcp": "serve the documents to a model's client over stdin and stdout (MCP)",
     "keys": "make, list and revoke the API keys of the server",
     "doctor": "check the settings, the models and the store",
+    "move": "move the collection to another Milvus without embedding anything again",
     "demo": "ingest the example documents and ask a question about them",
 }
 
@@ -63,15 +64,17 @@ def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentPar
     for command, purpose in COMMANDS.items():
         sub = commands.add_parser(command, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         if command == named:
-            import_module(f"rag_chain.cli.{command}").configure(sub)
-            _add_common(sub)
+            module = import_module(f"rag_chain.cli.{command}")
+            module.configure(sub)
+            _add_common(sub, getattr(module, "OWN_OPTIONS", frozenset()))
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: argparse.ArgumentParser, own: frozenset[str]) -> None:
     group = parser.add_argument_group("settings", "each overrides its environment variable")
     group.add_argument("--milvus-uri", metavar="URI", help="path ending in .db, or http(s) address (MILVUS_URI)")
-    group.add_argument("--collection", metavar="NAME", help="collection (RAG_COLLECTION)")
+    if "--collection" not in own:
+        group.add_argument("--collection", metavar="NAME", help="collection (RAG_COLLECTION)")
     group.add_argument("--tenant", metavar="NAME", help="whose documents (RAG_TENANT)")
     group.add_argument("--provider", choices=("auto", "fireworks", "local"), help="models (RAG_PROVIDER)")
     group.add_argument("--debug", action="store_true", help="show where an error comes from")

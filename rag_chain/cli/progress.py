@@ -39,3 +39,23 @@ def count_bar(what: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.n)
 
         yield show
+
+
+@contextmanager
+def stage_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Give a callback that shows a stage, and how many of how many are done in it."""
+    from tqdm import tqdm
+
+    with tqdm(unit="", disable=not sys.stderr.isatty(), leave=False, file=sys.stderr) as bar:
+        shown = ""
+
+        def show(stage: str, done: int, total: int) -> None:
+            nonlocal shown
+            if stage != shown:
+                shown = stage
+                bar.reset(total)
+                bar.set_description(stage)
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show

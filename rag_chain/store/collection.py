@@ -86,6 +86,11 @@ class Store:
         return self._milvus.client
 
     @property
+    def milvus(self) -> Connection:
+        """The connection, for what other modules of this door do with the collection."""
+        return self._milvus
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """What pymilvus wants to connect to the same place."""
         return self._milvus.arguments
@@ -229,13 +234,21 @@ class Store:
         rows = self._run("counting chunks", lambda c: c.query(self.name, filter="", **options))
         return int(rows[0]["count(*)"])
 
+    def fields(self) -> list[str]:
+        """Return the names of the collection's fields; without terms it was made by a Milvus that had no BM25."""
+        return [field["name"] for field in self._describe()["fields"]]
+
     def dimensions(self) -> int:
         """Return the length of the collection's vectors."""
         return next(int(field["params"]["dim"]) for field in self._describe()["fields"] if field["name"] == DENSE)
 
-    def rebuild(self, fingerprint: Fingerprint, dimensions: int) -> Store:
+    def rebuild(self, fingerprint: Fingerprint, dimensions: int, properties: Mapping[str, str] | None = None) -> Store:
         """Return a new, empty collection beside this one; :meth:`publish` puts it in this one's place."""
-        name = self.generations.create(fingerprint, dimensions, with_bm25=self.understands_text)
+        name = self.generations.create(fingerprint, dimensions, with_bm25=self.understands_text, properties=properties)
+        return self.beside(name)
+
+    def beside(self, name: str) -> Store:
+        """Return one of the collections behind this name, by its own name, over a connection of its own."""
         return Store(self.address, name, self.language, self.tenant)
 
     def publish(self, new: Store, *, keep_old: bool = False) -> None:

@@ -8,14 +8,14 @@ between moving the alias and dropping them; the next rebuild that is not to keep
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import StoreError
 from rag_chain.store.fingerprint import Fingerprint, as_properties, read_fingerprint
 from rag_chain.store.schema import build_indexes, build_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pymilvus import MilvusClient
 
@@ -39,8 +39,13 @@ class Generations:
         self._alias = alias
         self._timeout = milvus.address.timeout
 
-    def create(self, fingerprint: Fingerprint, dimensions: int, *, with_bm25: bool) -> str:
-        """Create a new, empty collection that nobody reads yet; what a broken-off run left behind goes first."""
+    def create(
+        self, fingerprint: Fingerprint, dimensions: int, *, with_bm25: bool, properties: Mapping[str, str] | None = None
+    ) -> str:
+        """Create a new, empty collection that nobody reads yet; what a broken-off run left behind goes first.
+
+        By ``properties`` of its own :meth:`find_unfinished` finds it again.
+        """
         self.drop_unfinished()
         name = f"{self._alias}__{max(self._numbered(), default=0) + 1}"
 
@@ -50,7 +55,7 @@ class Generations:
                 schema=build_schema(dimensions, with_bm25=with_bm25, on_lite=self._milvus.address.is_lite),
                 # Reads may be a moment behind: 4 ms against 321 ms for Strong just after a write.
                 consistency_level="Bounded",
-                properties=as_properties(fingerprint),
+                properties=as_properties(fingerprint) | dict(properties or {}),
                 timeout=self._timeout,
             )
             # Waiting would sleep half a second for each index, and an empty collection's are ready at once.
@@ -90,6 +95,15 @@ class Generations:
         """Return the collections behind the name, oldest first."""
         return [Generation(name, state, self._count(name)) for name, state in self._states().items()]
 
+    def find_unfinished(self, properties: Mapping[str, str]) -> str | None:
+        """Return the newest unfinished collection with these properties, so that what filled it can go on; or None."""
+        unfinished = (name for name, state in reversed(self._states().items()) if state == "unfinished")
+        return next((name for name in unfinished if properties.items() <= self.properties(name).items()), None)
+
+    def properties(self, name: str) -> dict[str, str]:
+        """Return a collection's properties."""
+        return dict(self._describe(name).get("properties") or {})
+
     def drop_unfinished(self) -> list[str]:
         """Drop what broken-off rebuilds left; return the names."""
         return self._drop_all(name for name, state in self._states().items() if state == "unfinished")
@@ -110,10 +124,13 @@ class Generations:
         return {int(number): name for name, number in numbers.items() if number.isdecimal()}
 
     def _is_ours(self, name: str) -> bool:
-        described = self._milvus.run(
+        return read_fingerprint(self._describe(name)) is not None
+
+    def _describe(self, name: str) -> dict[str, Any]:
+        described: dict[str, Any] = self._milvus.run(
             "reading a collection's schema", lambda c: c.describe_collection(name, timeout=self._timeout)
         )
-        return read_fingerprint(described) is not None
+        return described
 
     def _count(self, name: str) -> int:
         # Counting the rows themselves would have to load the collection.
