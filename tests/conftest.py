@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import gc
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rag_chain import ingest
+from tests.engines import Engine, real_server, unpack_server
 from tests.fireworks_server import FireworksServer
 from tests.library import leave_behind, settings_for, write_documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from rag_chain import Settings
+    from rag_chain.settings import Settings
 
 
 def pytest_collection() -> None:
@@ -37,6 +39,30 @@ def pytest_collection_finish() -> None:
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Run every test in an empty folder, without the settings and proxies of whoever runs it."""
     leave_behind(monkeypatch, tmp_path, keep_key=request.node.get_closest_marker("live") is not None)
+
+
+@pytest.fixture(scope="session")
+def milvus_binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked Milvus server."""
+    return unpack_server(tmp_path_factory.mktemp("milvus-server"))
+
+
+@pytest.fixture(scope="session")
+def server_engine(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """A real Milvus server, for all tests that want one."""
+    given = os.environ.get("MILVUS_TEST_URI")
+    binaries = Path() if given else request.getfixturevalue("milvus_binaries")
+    with real_server(tmp_path_factory.mktemp("milvus"), binaries) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session", params=["lite", pytest.param("server", marks=pytest.mark.server)])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Milvus Lite, and with ``-m server`` a real server: what holds on one has to hold on the other."""
+    if request.param == "lite":
+        return Engine()
+    server: Engine = request.getfixturevalue("server_engine")
+    return server
 
 
 @pytest.fixture

@@ -17,8 +17,11 @@ import pytest
 
 from rag_chain import Settings
 from rag_chain.store.collection import open_store
+from tests.engines import environment_of, settle
 
 if TYPE_CHECKING:
+    from rag_chain.store.links import Address
+    from tests.engines import Engine
     from tests.fireworks_server import FireworksServer
 
 pytestmark = [
@@ -26,7 +29,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="kills processes as POSIX does"),
 ]
 
-TRIALS = 25
+TRIALS, TRIALS_ON_SERVER = 25, 8
 BATCH, CONCURRENCY, LATENCY = 8, 2, 0.1
 TEXTS_PER_SECOND = BATCH * CONCURRENCY / LATENCY
 
@@ -34,7 +37,7 @@ TEXTS_PER_SECOND = BATCH * CONCURRENCY / LATENCY
 def write_corpus(folder: Path, *, edition: int, padding: str = "") -> None:
     """Write 40 pages; the second edition changes some, adds some and leaves some out."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for number in range(40) if edition == 1 else [*range(5, 40), *range(100, 160)]:
         changed = edition == 2 and number % 3 == 0
         again = {2: "again "} if changed else {}
@@ -69,9 +72,11 @@ def environment(fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RAG_EMBEDDING_CONCURRENCY", str(CONCURRENCY))
 
 
-def start_ingest(folder: Path, database: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "rag_chain", "ingest", str(folder), "--milvus-uri", str(database), "--json"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ)
+def start_ingest(folder: Path, database: Path | Address) -> subprocess.Popen[bytes]:
+    """Start the command, into a Milvus Lite path or a place on a server."""
+    place = {"MILVUS_URI": str(database)} if isinstance(database, Path) else environment_of(database)
+    command = [sys.executable, "-m", "rag_chain", "ingest", str(folder), "--json"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | place)
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
@@ -118,6 +123,35 @@ def test_the_store_ends_as_after_an_undisturbed_run(fireworks: FireworksServer, 
         lost = embedded_texts(fireworks) - undisturbed
         assert lost <= 2 * CONCURRENCY * BATCH + 1.5 * TEXTS_PER_SECOND
     assert broken > TRIALS / 2, "most runs had ended before they were killed"
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("environment")
+def test_a_collection_on_a_server_ends_as_after_an_undisturbed_run(server_engine: Engine, tmp_path: Path) -> None:
+    """The same there, where neither a path nor a process of ours goes with the one that is killed."""
+    corpora = tmp_path / "first", tmp_path / "second"
+    for edition, corpus in enumerate(corpora, 1):
+        write_corpus(corpus / "pages", edition=edition)
+    with server_engine.place(tmp_path) as address:
+        finish(start_ingest(corpora[0], address))
+        started = time.monotonic()
+        finish(start_ingest(corpora[1], address))
+        seconds = time.monotonic() - started
+        settings = settle(Settings(), address)
+        expected = read_store(settings)
+        assert len(expected) == 95 * 6
+        moments = random.Random(3)  # noqa: S311  no secret depends on it
+        broken = 0
+        for _ in range(TRIALS_ON_SERVER):
+            finish(start_ingest(corpora[0], address))
+            process = start_ingest(corpora[1], address)
+            time.sleep(moments.uniform(0.4, 1.0) * seconds)
+            process.kill()
+            process.communicate()
+            broken += process.returncode != 0
+            finish(start_ingest(corpora[1], address))
+            assert read_store(settings) == expected
+    assert broken > TRIALS_ON_SERVER / 2, "most runs had ended before they were killed"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the children in /proc")

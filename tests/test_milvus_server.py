@@ -1,18 +1,16 @@
 """The same flow against a real Milvus server: `pytest -m server`.
 
-``MILVUS_TEST_URI`` names a running server; without it the ``milvus`` wheel (2.3.5, Linux x86_64) is
-started. It listens on all addresses, so run it in a network namespace of its own:
-``unshare -rn bash -c 'ip link set lo up; pytest -m server'``.
+``MILVUS_TEST_URI`` and ``MILVUS_TEST_TOKEN`` name a running server; without them the ``milvus`` wheel (2.3.5,
+Linux x86_64) is started. It listens on all addresses, so run it in a network namespace of its own:
+``unshare -rn bash -c 'ip link set lo up; pytest -n 0 -m server'``.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +24,7 @@ from rag_chain.diagnosis import repair
 from rag_chain.errors import FingerprintError, StoreError, StoreUnreachableError
 from rag_chain.store.collection import open_store
 from rag_chain.store.repair import take_inventory
+from tests.engines import environment_of, settle
 from tests.processes import read_line, running
 from tests.store.chunks import make_chunks
 from tests.test_many_callers import CALLERS, IN_THREADS, kill_all
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rag_chain.store.collection import Store
+    from rag_chain.store.links import Address
+    from tests.engines import Engine
     from tests.fireworks_server import FireworksServer
 
 pytestmark = pytest.mark.server
@@ -50,33 +51,17 @@ MOVE = """
 QUESTION = "Where do rows live?"
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real Milvus server."""
-    if given := os.environ.get("MILVUS_TEST_URI"):
-        yield given
-        return
-    milvus = pytest.importorskip("milvus", reason="no Milvus server: set MILVUS_TEST_URI or pip install milvus==2.3.5")
-    server = milvus.MilvusServer(milvus.MilvusServerConfig(data_dir=str(tmp_path_factory.mktemp("milvus"))))
-    server.start()
-    try:
-        yield f"http://127.0.0.1:{server.listen_port}"
-    finally:
-        server.server_proc.kill()
-        server.server_proc.wait()
+@pytest.fixture
+def address(server_engine: Engine, tmp_path: Path) -> Iterator[Address]:
+    """An empty database of this test's own on the server."""
+    with server_engine.place(tmp_path) as address:
+        yield address
 
 
 @pytest.fixture
-def remote(uri: str, online: Settings) -> Iterator[Settings]:
-    """Settings with a collection of this test's own on the server."""
-    settings = online.with_changes(milvus_uri=uri, collection=f"test_{uuid.uuid4().hex}")
-    yield settings
-    with open_store(settings) as store:
-        generations = [name for name in store.client.list_collections() if name.startswith(settings.collection)]
-        if store.exists():
-            store.client.drop_alias(settings.collection)
-        for name in generations:
-            store.client.drop_collection(name)
+def remote(address: Address, online: Settings) -> Settings:
+    """Settings for that database."""
+    return settle(online, address)
 
 
 def test_documents_go_in_and_answers_come_out(remote: Settings, folder: Path) -> None:
@@ -136,9 +121,9 @@ def test_what_was_just_written_is_read(remote: Settings) -> None:
             assert (store.count(), store.catalogue()) == (0, {})
 
 
-def test_a_wrong_port_is_one_line(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_port_is_one_line(remote: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """Where nothing listens, the address is named."""
-    host = uri.rpartition(":")[0]
+    host = remote.milvus_uri.rpartition(":")[0]
     with pytest.raises(StoreUnreachableError, match="MILVUS_URI"):
         open_store(Settings(milvus_uri=f"{host}:9"))
     assert main(["ask", "x", "--milvus-uri", f"{host}:9"]) == 1
@@ -155,7 +140,7 @@ def test_metadata_can_be_filtered(remote: Settings, folder: Path) -> None:
     assert [source["source"] for source in answer["sources"]] == ["deutsch.html"]
 
 
-def test_what_broke_off_is_repaired(remote: Settings, folder: Path) -> None:
+def test_what_broke_off_is_repaired(remote: Settings, address: Address, folder: Path) -> None:
     """Orphans, a replaced version, an incomplete document and an unfinished collection go; a kept one stays."""
     ingest(folder, remote)
     ingest(folder, remote, rebuild=True, keep_old=True)
@@ -174,7 +159,8 @@ def test_what_broke_off_is_repaired(remote: Settings, folder: Path) -> None:
             "incomplete documents": ["guide/storage.md"],
             "unfinished collections": [f"{remote.collection}__3"],
         }
-    given = {"milvus_uri": remote.milvus_uri, "collection": remote.collection, "provider": "local"}
+    given = environment_of(address)
+    given = {name.lower(): value for name, value in given.items()} | {"provider": "local"}
     report = repair(given)
     assert report["ok"], report["checks"]
     assert {kind: removed["chunks"] for kind, removed in report["repaired"].items()} == {
@@ -191,7 +177,7 @@ def test_what_broke_off_is_repaired(remote: Settings, folder: Path) -> None:
 
 
 def test_a_killed_ingest_is_completed(
-    remote: Settings, folder: Path, fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch
+    remote: Settings, address: Address, folder: Path, fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kill -9 and the same command: no chunk twice, none missing, none stale."""
     for number in range(60):
@@ -200,9 +186,10 @@ def test_a_killed_ingest_is_completed(
     monkeypatch.setenv("FIREWORKS_API_KEY", fireworks.key)
     monkeypatch.setenv("FIREWORKS_API_BASE", fireworks.base)
     monkeypatch.setenv("RAG_EMBEDDING_BATCH", "4")
+    for name, value in environment_of(address).items():
+        monkeypatch.setenv(name, value)
     fireworks.latency = 0.2
     command = [sys.executable, "-m", "rag_chain", "ingest", str(folder), "--json"]
-    command += ["--milvus-uri", remote.milvus_uri, "--collection", remote.collection]
     for seconds in (2.0, 2.5, 3.0):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(seconds)
@@ -232,23 +219,22 @@ def test_questions_are_answered_during_a_rebuild(remote: Settings, folder: Path,
     assert all(answer["grounded"] for answer in answers)
 
 
-def test_an_ingest_comes_through_a_storm(remote: Settings, tmp_path: Path) -> None:
+def test_an_ingest_comes_through_a_storm(address: Address, tmp_path: Path) -> None:
     """Complete and right there, too, whatever the provider answers."""
     write_corpus(tmp_path / "corpus")
     with stormy_server(1) as server:
-        place = {"milvus_uri": remote.milvus_uri, "collection": remote.collection}
-        settings = connect(server, tmp_path / "unused.db").with_changes(**place)
+        settings = settle(connect(server, tmp_path / "unused.db"), address)
         check_report(ingest(tmp_path / "corpus", settings))
         asked = asked_texts(server)
     check_vectors(settings, asked)
 
 
 def test_what_eight_callers_acknowledged_outlives_kill_9(
-    remote: Settings, fireworks: FireworksServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    remote: Settings, address: Address, fireworks: FireworksServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of eight ingests of one process that is killed, each that had returned is whole; a re-run adds the others."""
     names = {"FIREWORKS_API_KEY": fireworks.key, "FIREWORKS_API_BASE": fireworks.base, "RAG_EMBEDDING_BATCH": "4"}
-    for name, value in {**names, "MILVUS_URI": remote.milvus_uri, "RAG_COLLECTION": remote.collection}.items():
+    for name, value in {**names, **environment_of(address)}.items():
         monkeypatch.setenv(name, value)
     folders = [tmp_path / f"folder{caller}" for caller in range(CALLERS)]
     for caller, folder in enumerate(folders):

@@ -101,11 +101,24 @@ def _like(wildcards: str, prefixes_only: bool) -> str:
 
 
 def _equals_any(name: str, values: Iterable[object]) -> str:
-    literals = [_literal(name, value) for value in values]
     if name in _TEXTS or name in _NUMBERS:
-        return f"{name} in [{', '.join(literals)}]"
+        return f"{name} in [{', '.join(_literal(name, value) for value in values)}]"
+    literals = dict.fromkeys(_literal(name, alike) for value in values for alike in _alike(value))
     # As a key no name is a keyword: bare, {"true": True} would select everything. Lite has no "in" for keys.
-    return " or ".join(f"$meta[{quote(name)}] == {literal}" for literal in literals)
+    return _join_or([f"$meta[{quote(name)}] == {literal}" for literal in literals])
+
+
+def _alike(value: object) -> list[object]:
+    """Return the values that equal this one: to Milvus Lite, as to Python, true is 1, to a server it is not."""
+    return [int(value), bool(value)] if isinstance(value, (int, float)) and value in {0, 1} else [value]
+
+
+def _join_or(conditions: list[str]) -> str:
+    """Join conditions in pairs of pairs: of a chain of sixty a server says that it nests too deep."""
+    if len(conditions) == 1:
+        return conditions[0]
+    half = len(conditions) // 2
+    return f"({_join_or(conditions[:half])}) or ({_join_or(conditions[half:])})"
 
 
 def _within(name: str, bounds: Range) -> str:
@@ -131,6 +144,7 @@ def _literal(name: str, value: object) -> str:
         return quote(value)
     if isinstance(value, float) and math.isfinite(value):
         return repr(value)
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
+    # A server reads the sign by itself, so that the least number of 64 bits has no place there.
+    if isinstance(value, int) and -(2**63) < value < 2**63:
         return repr(value)
     raise SettingsError(f"filter: {value!r} is not a text, a finite number of 64 bits, or true or false")

@@ -16,11 +16,14 @@ from pydantic import SecretStr
 
 from rag_chain import Settings, build_chain, create_app, ingest
 from rag_chain.cli import main
+from tests.engines import settle
 from tests.fireworks_server import FireworksServer
 from tests.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from tests.engines import Engine
 
     Ask = Callable[[str, Settings, pytest.CaptureFixture[str]], dict[str, Any]]
 
@@ -37,14 +40,13 @@ def fireworks() -> Iterator[FireworksServer]:
 
 
 @pytest.fixture(scope="module")
-def settings(fireworks: FireworksServer, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(
+    engine: Engine, fireworks: FireworksServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
     """Settings for all of this module."""
-    return Settings(
-        provider="fireworks",
-        fireworks_api_key=fireworks.key,
-        fireworks_api_base=fireworks.base,
-        milvus_uri=str(tmp_path_factory.mktemp("contract") / "test.db"),
-    )
+    given = {"fireworks_api_key": fireworks.key, "fireworks_api_base": fireworks.base}
+    with engine.place(tmp_path_factory.mktemp("contract")) as place:
+        yield settle(Settings(provider="fireworks", **given), place)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,11 @@ def python(address: str, settings: Settings, _: object) -> dict[str, Any]:
 
 
 def command(address: str, settings: Settings, printed: Any) -> dict[str, Any]:
-    assert main(["ask", QUESTION, "--json", "--milvus-uri", settings.milvus_uri]) == 0
+    with pytest.MonkeyPatch.context() as environment:
+        token = settings.milvus_token
+        environment.setenv("MILVUS_TOKEN", token.get_secret_value() if token else "")
+        environment.setenv("MILVUS_DB_NAME", settings.milvus_db_name or "")
+        assert main(["ask", QUESTION, "--json", "--milvus-uri", settings.milvus_uri]) == 0
     answer: dict[str, Any] = json.loads(printed.readouterr().out)
     return answer
 

@@ -1,4 +1,4 @@
-"""A Milvus Lite of each test's own, closed after it."""
+"""A place for collections of each test's own, on Milvus Lite and on a server, empty before it and closed after it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from rag_chain.store.collection import Store
-from rag_chain.store.links import Address
 from tests.store.chunks import FINGERPRINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from rag_chain.store.links import Address
+    from tests.engines import Engine
 
 
 class OpenStore(Protocol):
@@ -21,9 +23,10 @@ class OpenStore(Protocol):
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> Address:
-    """A path for Milvus Lite at which there is nothing yet."""
-    return Address(str(tmp_path / "test.db"))
+def address(engine: Engine, tmp_path: Path) -> Iterator[Address]:
+    """A place at which there is nothing yet."""
+    with engine.place(tmp_path) as address:
+        yield address
 
 
 @pytest.fixture

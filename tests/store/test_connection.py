@@ -22,6 +22,7 @@ from rag_chain.store import collection
 from rag_chain.store.collection import Store
 from rag_chain.store.links import Address
 from rag_chain.store.lite import release_lite
+from tests.engines import Engine
 from tests.store.chunks import FINGERPRINT, make_chunks, write
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ READ = """
     except StoreError as error:
         print(json.dumps([type(error).__name__, str(error)]))
 """
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """A path that one process holds is Milvus Lite's alone."""
+    return Engine()
 
 
 def run_python(code: str, *arguments: str, cwd: Path, **environment: str) -> Any:

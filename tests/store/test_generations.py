@@ -34,6 +34,7 @@ def test_a_name_before_the_first_ingest_has_no_collections(open_store: OpenStore
 def test_a_rebuild_can_keep_the_old_collection(store: Store) -> None:
     """The new one answers; the old one holds what it held, and can be read by its own name."""
     write(store, make_chunks("old.md", "one", "two"))
+    store.flush()
     rebuild(store, keep_old=True)
     assert states(store) == {"documents__1": "kept", "documents__2": "current"}
     assert list(store.catalogue()) == ["new.md"]

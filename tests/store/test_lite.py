@@ -23,6 +23,7 @@ from rag_chain.store import links
 from rag_chain.store.collection import Store
 from rag_chain.store.lite import NOTE, find_holder
 from rag_chain.store.lite_server import Traffic
+from tests.engines import Engine
 from tests.processes import end, running
 from tests.store.chunks import FINGERPRINT, make_chunks, write
 
@@ -50,6 +51,12 @@ HOLD_PLAINLY = """
     print("ready", flush=True)
     sys.stdin.readline()
 """
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """A path that one process holds is Milvus Lite's alone."""
+    return Engine()
 
 
 def test_two_processes_read_and_write(address: Address, open_store: OpenStore) -> None:

@@ -9,20 +9,26 @@ from unittest.mock import patch
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from milvus_lite.storage import segment
 
 from rag_chain.store.lite_mends import mend_milvus_lite
+from tests.engines import Engine
 from tests.store.chunks import make_chunks, write
 
 if TYPE_CHECKING:
-    import pytest
-
     from rag_chain.store.collection import Store
 
 DIMENSIONS = 4
 ROWS = st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), max_size=6)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """A path that one process holds is Milvus Lite's alone."""
+    return Engine()
 
 
 def make_memtable() -> Any:

@@ -99,6 +99,7 @@ def test_what_wildcards_select_too_much_does_not_cost_results(store: Store, embe
     """Where many nearer chunks only seem to match, the search looks further."""
     decoys = [make_chunks(f"aXb{number}", "brown bears sleep") for number in range(60)]
     write(store, *decoys, make_chunks("a_b", "the moon pulls the ocean"))
+    store.flush()
     found = ChunkStore(store, embeddings).nearest(embeddings.embed_query(QUESTION), 2, {"source": "a_b*"})
     assert texts(found) == ["the moon pulls the ocean"]
 
@@ -157,6 +158,7 @@ def test_a_reader_follows_a_rebuild(chunks: ChunkStore, store: Store, embeddings
     vector = embeddings.embed_query(QUESTION)
     with store.rebuild(FINGERPRINT, 64) as new:
         write(new, make_chunks("new.md", "brown bears sleep in caves"))
+        new.flush()
         assert texts(chunks.nearest(vector, 1)) == ["brown bears sleep in winter"]
         store.publish(new)
     assert texts(chunks.nearest(vector, 5)) == ["brown bears sleep in caves"]
@@ -174,6 +176,7 @@ def test_an_index_can_be_built_before_the_first_ingest(
     store.create(FINGERPRINT, 64)
     assert index.nearest(vector, 1) == []
     write(store, make_chunks("a.md", "brown bears"))
+    store.flush()
     assert texts(index.nearest(vector, 1)) == ["brown bears"]
     assert texts(index.nearest(vector, 1, {"source": "a.*"})) == ["brown bears"]
 
