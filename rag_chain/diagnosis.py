@@ -34,6 +34,7 @@ def diagnose(given: Mapping[str, Any]) -> dict[str, Any]:
     checks = _Checks()
     settings = checks.attempt("settings", lambda: Settings(**given), _show_settings)
     if settings is not None:
+        _check_encryption(checks, settings)
         build = cache(lambda: build_embeddings(settings))
         checks.attempt("embeddings", lambda: _try_embeddings(build()))
         checks.attempt("chat model", lambda: _try_chat(settings, build))
@@ -90,6 +91,12 @@ class _Checks:
 def _show_settings(settings: Settings) -> str:
     place = f"Milvus at {settings.milvus_uri}, collection {settings.tenant_collection}"
     return f"provider {settings.resolved_provider}, {place}"
+
+
+def _check_encryption(checks: _Checks, settings: Settings) -> None:
+    if settings.is_milvus_in_clear:
+        detail = "token and texts travel unencrypted to Milvus"
+        checks.add("encryption", detail, mend="https:// in MILVUS_URI, unless the network between is your own")
 
 
 def _try_embeddings(embeddings: EmbeddingModel) -> str:

@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from typing_extensions import Self
 
 from rag_chain.errors import SettingsError
+from rag_chain.hosts import is_local
 
 FIREWORKS_EMBEDDING_MODEL = "nomic-ai/nomic-embed-text-v1.5"
 FIREWORKS_CHAT_MODEL = "accounts/fireworks/models/gpt-oss-120b"
@@ -68,6 +70,17 @@ class Settings(BaseSettings):
         None,
         description="Token, or user:password, of the Milvus that rag-chain move writes to; default: MILVUS_TOKEN where "
         "that is the same server.",
+    )
+    milvus_ca_file: Path | None = Field(
+        None,
+        description="PEM file with the authorities to trust for an https:// Milvus; default: the public ones.",
+    )
+    milvus_client_cert: Path | None = Field(
+        None, description="PEM file with the certificate to show to a Milvus that wants one (mutual TLS)."
+    )
+    milvus_client_key: Path | None = Field(None, description="PEM file with the key of that certificate.")
+    milvus_server_name: str | None = Field(
+        None, description="Name in the certificate of Milvus, where it is not the one in MILVUS_URI."
     )
     collection: str = Field(
         "documents", description="Name of the collection.", pattern="^[A-Za-z_][A-Za-z0-9_]{0,159}$"
@@ -281,6 +294,12 @@ class Settings(BaseSettings):
         return "://" not in self.milvus_uri
 
     @property
+    def is_milvus_in_clear(self) -> bool:
+        """Whether the token and all texts travel unencrypted to a Milvus on another machine."""
+        parts = urlsplit(self.milvus_uri)
+        return parts.scheme == "http" and not is_local(parts.hostname or "")
+
+    @property
     def resolved_chunk_tokens(self) -> int:
         """Most tokens in a chunk, with the provider's default filled in.
 
@@ -294,8 +313,10 @@ def hidden_from_vendors(*names: str) -> Iterator[None]:
     """Hide environment names while a vendor is imported, and undo what its import sets.
 
     pymilvus refuses to be imported when MILVUS_URI is a path, and loads any ``.env`` above its own folder.
+    gRPC, which it imports, is told to write nothing beside the errors that it raises.
     """
     before = dict(os.environ)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.update(dict.fromkeys(names, ""))
     try:
         yield

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "rag_chain"
 
 # From the ground up; a module may import from lower layers and from its own stage.
 LAYERS = (
-    ("errors", "files", "sentences", "markup", "words"),
+    ("errors", "files", "hosts", "sentences", "markup", "words"),
     ("settings", "workers", "claims"),
     ("keys",),
     ("models", "store"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import sys
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from rag_chain.errors import SettingsError
+from rag_chain.hosts import is_local
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -89,14 +89,6 @@ def refuse_open_door(settings: Settings, host: str) -> None:
         f"anybody who reaches {host} could read everything: make keys (rag-chain keys add NAME), or say "
         "--allow-anonymous"
     )
-
-
-def is_local(host: str) -> bool:
-    """Return whether an address is of this machine alone."""
-    try:
-        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _not_installed(error: ImportError) -> SettingsError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rag_chain.errors import SettingsError
-from rag_chain.server import is_local
+from rag_chain.hosts import is_local
 from rag_chain.server.callers import anybody, caller_of
 from rag_chain.server.replies import Refusal
 

@@ -23,6 +23,7 @@ from rag_chain.store.links import Address
 from rag_chain.store.rows import build_row, describe_terms
 from rag_chain.store.schema import DENSE, KEY, TERMS, understands_text
 from rag_chain.store.turns import take_turn, try_turn
+from rag_chain.store.tls import Tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -195,6 +196,8 @@ class Store:
                 output_fields=fields,
                 timeout=self._timeout,
             )
+            # The iterator's own first call has no timeout: this one finds out about a server that hangs.
+            client.has_collection(self.name, timeout=self._timeout)
             try:
                 return gather(row for page in iter(pages.next, []) for row in page)
             finally:
@@ -257,7 +260,7 @@ class Store:
 
     def version(self) -> str:
         """Return the version of the Milvus behind this store."""
-        return str(self._run("asking for the version", lambda c: c.get_server_version()))
+        return str(self._run("asking for the version", lambda c: c.get_server_version(timeout=self._timeout)))
 
     @cached_property
     def understands_text(self) -> bool:
@@ -310,5 +313,8 @@ def open_store(settings: Settings, *, hosted: bool = False, meanwhile: Callable[
     # Two spellings of one path would be two connections, of which only one gets the lock.
     uri = str(path.parent.resolve() / path.name) if settings.is_milvus_lite else settings.milvus_uri
     token = settings.milvus_token.get_secret_value() if settings.milvus_token else ""
-    address = Address(uri, token, settings.milvus_db_name or "", settings.store_timeout, hosted, meanwhile)
+    files = (settings.milvus_ca_file, settings.milvus_client_cert, settings.milvus_client_key)
+    authority, certificate, key = (str(file.expanduser()) if file else "" for file in files)
+    tls = Tls(authority, certificate, key, settings.milvus_server_name or "")
+    address = Address(uri, token, settings.milvus_db_name or "", settings.store_timeout, hosted, tls, meanwhile)
     return Store(address, settings.tenant_collection, settings.language, settings.tenant)

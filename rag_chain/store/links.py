@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from rag_chain.errors import SettingsError, StoreError, StoreLockedError, StoreUnreachableError
 from rag_chain.store.lite import LiteHold, find_holder, hold, let_go
 from rag_chain.store.lite_host import LiteHost
+from rag_chain.store.refusals import explain_refusal, status_of
+from rag_chain.store.tls import Tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +34,9 @@ LITE_PAUSE = 0.05
 CONNECT_FAILED = 2
 
 
+NO_FILES = Tls()
+
+
 @dataclass(frozen=True)
 class Address:
     """Where Milvus is and who asks; ``uri`` is an absolute ``.db`` path or an http(s) address.
@@ -45,6 +50,7 @@ class Address:
     database: str = ""
     timeout: float = 30.0
     hosted: bool = False
+    tls: Tls = NO_FILES
     meanwhile: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
 
     @property
@@ -55,7 +61,7 @@ class Address:
     def arguments(self, uri: str = "") -> dict[str, Any]:
         """Return what pymilvus wants to connect here, or there."""
         given = {"uri": uri or self.uri, "token": self.token, "db_name": self.database}
-        return {name: value for name, value in given.items() if value}
+        return {name: value for name, value in given.items() if value} | ({} if self.is_lite else self.tls.arguments())
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,18 @@ def open_link(address: Address) -> Link:
     """Connect; on Milvus Lite take the path, or join the process that has it."""
     if address.is_lite:
         return _open_lite(address)
+    address.tls.check(address.uri)
     _reach(address.uri)
-    with store_errors(f"connecting to {address.uri}", unreachable=True):
-        return Link(_connect(address, address.arguments()), address.arguments())
+    return Link(_connect_remote(address), address.arguments())
+
+
+def _connect_remote(address: Address) -> MilvusClient:
+    from rag_chain.store.vendor import pymilvus
+
+    try:
+        return _connect(address, address.arguments())
+    except pymilvus.MilvusException as error:
+        raise StoreUnreachableError(explain_refusal(address, error.__cause__)) from error
 
 
 def _connect(address: Address, arguments: dict[str, Any]) -> MilvusClient:
@@ -170,7 +185,7 @@ def _refuse_old_lite(path: str) -> None:
 
 
 @contextmanager
-def store_errors(action: str, *, unreachable: bool = False) -> Iterator[None]:
+def store_errors(action: str) -> Iterator[None]:
     """Turn what pymilvus and gRPC raise into one line that says what was being done."""
     import rag_chain.store.vendor  # noqa: F401  # isort: skip  before anything of pymilvus
     from grpc import RpcError, StatusCode
@@ -179,15 +194,26 @@ def store_errors(action: str, *, unreachable: bool = False) -> Iterator[None]:
     try:
         yield
     except MilvusException as error:
-        lost = unreachable or error.code in {CONNECT_FAILED, StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
+        if status_of(error.__cause__)[0]:
+            raise _translate(error.__cause__, action) from error
+        lost = error.code in {CONNECT_FAILED, StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
         kind = StoreUnreachableError if lost else StoreError
-        raise kind(f"Milvus failed while {action}: {_one_line(error.message)}{_mend(error.message)}") from error
+        raise kind(f"Milvus failed while {action}: {_one_line(error.message)}") from error
     except RpcError as error:
-        raise StoreUnreachableError(f"lost the connection to Milvus while {action}: check MILVUS_URI") from error
+        raise _translate(error, action) from error
 
 
-def _mend(message: str) -> str:
-    return ": check MILVUS_URI and MILVUS_TOKEN" if "illegal connection params" in message else ""
+def _translate(error: BaseException | None, action: str) -> StoreError:
+    code, details = status_of(error)
+    if code in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
+        return StoreError(
+            f"Milvus does not allow {action} ({_one_line(details)}): mend MILVUS_TOKEN, or give its user the right"
+        )
+    if code == "DEADLINE_EXCEEDED":
+        return StoreUnreachableError(
+            f"Milvus did not answer in time while {action}: see whether it hangs, or raise RAG_STORE_TIMEOUT"
+        )
+    return StoreUnreachableError(f"lost the connection to Milvus while {action}: check MILVUS_URI")
 
 
 def _one_line(message: str) -> str:

@@ -14,8 +14,9 @@ import pytest
 
 from rag_chain import Settings, ingest
 from rag_chain.cli import DONE, FAILED, INTERRUPTED, main
+from rag_chain.hosts import is_local
 from rag_chain.keys import KeyFile
-from rag_chain.server import is_local, refuse_open_door
+from rag_chain.server import refuse_open_door
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
