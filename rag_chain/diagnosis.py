@@ -134,10 +134,8 @@ def _check_store(checks: _Checks, store: Store, wanted: Callable[[], Fingerprint
     checks.shown["collections"] = [asdict(generation) for generation in inventory.collections]
     checks.attempt("fingerprint", lambda: _compare(checks, store, wanted()), _show_fingerprint)
     checks.add("documents", f"{many(inventory.documents, 'document')} in {many(inventory.chunks, 'chunk')}")
-    # A server does not know of ingests in other processes.
-    mend = REPAIR if store.address.is_lite else f"{REPAIR}, while no ingest is running"
     for left in inventory.left_over:
-        checks.add(left.kind, str(left) if left else "none", ok=not left, mend=mend if left else "")
+        checks.add(left.kind, str(left) if left else "none", ok=not left, mend=REPAIR if left else "")
     for kind in () if free else KINDS:
         checks.add(kind, "not looked for: an ingest is running, or another doctor")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
@@ -22,8 +23,8 @@ from rag_chain.store.generations import Generations
 from rag_chain.store.links import Address
 from rag_chain.store.rows import build_row, describe_terms
 from rag_chain.store.schema import DENSE, KEY, TERMS, understands_text
-from rag_chain.store.turns import take_turn, try_turn
 from rag_chain.store.tls import Tls
+from rag_chain.store.turns import take_turn, try_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -69,6 +70,7 @@ class Store:
         self.language = language
         self.tenant = tenant
         self._milvus = Connection(address, self._load)
+        self._check_turn: Callable[[], None] = lambda: None
         self.generations = Generations(self._milvus, name)
 
     def __enter__(self) -> Self:
@@ -96,13 +98,19 @@ class Store:
         """What pymilvus wants to connect to the same place."""
         return self._milvus.arguments
 
-    def take_turn(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def take_turn(self) -> Iterator[None]:
         """Wait until no other ingest into this collection is running, and keep others waiting."""
-        return take_turn(self.address, self.name)
+        with take_turn(self._milvus, self.name) as self._check_turn:
+            yield
 
     def try_turn(self) -> AbstractContextManager[bool]:
         """Keep ingests into this collection waiting if none is running; gives whether that is so."""
-        return try_turn(self.address, self.name)
+        return try_turn(self._milvus, self.name)
+
+    def check_turn(self) -> None:
+        """Raise ``StoreLockedError`` when the turn that was taken is somebody else's by now."""
+        self._check_turn()
 
     def exists(self) -> bool:
         """Return whether something has been ingested into this collection."""
@@ -187,8 +195,11 @@ class Store:
         """
 
         def call(client: MilvusClient) -> T:
+            # The iterator's own first call has no timeout: this one finds out about a server that hangs.
             if fresh and not self.address.is_lite:
                 self._catch_up(client)
+            else:
+                client.has_collection(self.name, timeout=self._timeout)
             pages = client.query_iterator(
                 self.name,
                 batch_size=page_size or ROWS_PER_PAGE,
@@ -196,8 +207,6 @@ class Store:
                 output_fields=fields,
                 timeout=self._timeout,
             )
-            # The iterator's own first call has no timeout: this one finds out about a server that hangs.
-            client.has_collection(self.name, timeout=self._timeout)
             try:
                 return gather(row for page in iter(pages.next, []) for row in page)
             finally:

@@ -59,6 +59,7 @@ class CollectionWriter:
 
     def write(self, chunks: Sequence[Document], vectors: NDArray[Any], counts: Mapping[str, int]) -> None:
         """Upsert chunks with their vectors."""
+        self._store.check_turn()
         self._look()
         target = self._target = self._target or self._open(vectors.shape[1])
         target.write(chunks, vectors, counts)
@@ -72,10 +73,12 @@ class CollectionWriter:
 
     def remove(self, versions: Mapping[str, str]) -> int:
         """Delete what these sources hold of other versions than these; return how many chunks."""
+        self._store.check_turn()
         return (self._target or self._store).remove(versions)
 
     def discard(self, source: str, version: str) -> None:
         """Delete the chunks of one version of a document."""
+        self._store.check_turn()
         if self._target is not None:
             self._target.discard(source, version)
 
@@ -97,6 +100,7 @@ class CollectionWriter:
         """Make durable what was written; a complete rebuild takes the old collection's place."""
         if self._target is None:
             return
+        self._store.check_turn()
         if not self._look().whole:
             # A run that broke off may have left chunks of what these documents held then.
             self._target.remove(self._recorded)
