@@ -32,7 +32,7 @@ from rag_chain import Settings, build_chain
 from rag_chain.models.embedding import Embedded, EmbeddingModel, EmbeddingUsage
 from rag_chain.pipeline import build_refined_retriever, make_fingerprint
 from rag_chain.store.collection import open_store
-from rag_chain.store.schema import DENSE, DENSE_SEARCH, OUTPUT_FIELDS, SPARSE, SPARSE_SEARCH
+from rag_chain.store.schema import DENSE, OUTPUT_FIELDS, SPARSE, SPARSE_SEARCH
 from rag_chain.store.terms import find_terms
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def search_bare(retriever: RefinedRetriever, embeddings: InstantEmbeddings) -> C
 
     def both(question: str) -> None:
         words = thread.submit(search, " ".join(find_terms(question, "english")), SPARSE, SPARSE_SEARCH)
-        search(embeddings.embed_query(question), DENSE, DENSE_SEARCH)
+        search(embeddings.embed_query(question), DENSE, opened.search_arguments(100))
         words.result()
 
     return both

@@ -102,7 +102,7 @@ def bare_upsert(job: Job) -> Result:
     By a client as it comes, to Milvus Lite as it comes: nothing of what we do to either.
     """
     from rag_chain import Settings
-    from rag_chain.store.schema import build_indexes, build_schema
+    from rag_chain.store.schema import LITE_INDEX, build_indexes, build_schema
     from rag_chain.store.vendor import pymilvus
 
     name = Settings().collection
@@ -113,7 +113,7 @@ def bare_upsert(job: Job) -> Result:
     client = pymilvus.MilvusClient(job["store"])
     schema, indexes = (
         build_schema(len(rows[0]["dense"]), with_bm25=True),
-        build_indexes(client, with_bm25=True, on_lite=True),
+        build_indexes(client, LITE_INDEX, with_bm25=True),
     )
     client.create_collection(name, schema=schema)
     client.create_index(name, indexes, sync=False)

@@ -123,12 +123,12 @@ def search_hybrid(retriever: HybridRetriever, vector: list[float], question: str
     """Return the documents that Milvus' own hybrid search finds."""
     from pymilvus import AnnSearchRequest
 
-    from rag_chain.store.schema import DENSE, DENSE_SEARCH, SPARSE, SPARSE_SEARCH
+    from rag_chain.store.schema import DENSE, SPARSE, SPARSE_SEARCH
     from rag_chain.store.terms import find_terms
 
     chunks = retriever.index.open()
     terms = " ".join(find_terms(question, "english"))
-    asked = [AnnSearchRequest([vector], DENSE, DENSE_SEARCH, DEPTH)]
+    asked = [AnnSearchRequest([vector], DENSE, chunks.search_arguments(DEPTH), DEPTH)]
     asked += [AnnSearchRequest([terms], SPARSE, SPARSE_SEARCH, DEPTH)] if terms else []
     if len(asked) == 1:
         return [chunk.metadata["source"] for chunk, _ in chunks.nearest(vector, DEPTH)]

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from rag_chain.models.embedding import EmbeddingModel
     from rag_chain.store.collection import Store
     from rag_chain.store.fingerprint import Fingerprint
+    from rag_chain.store.layout import StoredIndex
     from rag_chain.store.repair import Inventory, LeftOver
 
 REPAIR, INGEST = "rag-chain doctor --repair", "rag-chain ingest PATH"
+
+_NOT_BUILT = "look again in a minute; if rows are still missing, see Milvus' log, or set RAG_INDEX_TYPE and reindex"
 
 T = TypeVar("T")
 
@@ -83,6 +86,10 @@ class _Checks:
         """Add a result."""
         self._results.append({"name": name, "ok": ok, "detail": detail, "mend": mend})
 
+    def mend(self, command: str) -> None:
+        """Say what mends the last result."""
+        self._results[-1]["mend"] = command
+
     def report(self) -> dict[str, Any]:
         """Return all of it."""
         return {"ok": all(result["ok"] for result in self._results), "checks": self._results, **self.shown}
@@ -133,6 +140,7 @@ def _check_store(checks: _Checks, store: Store, wanted: Callable[[], Fingerprint
         return
     checks.shown["collections"] = [asdict(generation) for generation in inventory.collections]
     checks.attempt("fingerprint", lambda: _compare(checks, store, wanted()), _show_fingerprint)
+    _check_index(checks, store)
     checks.add("documents", f"{many(inventory.documents, 'document')} in {many(inventory.chunks, 'chunk')}")
     for left in inventory.left_over:
         checks.add(left.kind, str(left) if left else "none", ok=not left, mend=REPAIR if left else "")
@@ -153,6 +161,31 @@ def _compare(checks: _Checks, store: Store, wanted: Fingerprint) -> Fingerprint:
         checks.shown["fingerprint"] = store.fingerprint()
     store.open_for(wanted, writing=True)
     return wanted
+
+
+def _check_index(checks: _Checks, store: Store) -> None:
+    """Show the index; one that is not what the settings say serves all the same, so that is no fault."""
+    if not store.exists():
+        checks.add("index", "none yet")
+        return
+    index = checks.attempt("index", lambda: _read_index(store), lambda index: f"{index}; {index.progress}")
+    if index is None:
+        return
+    checks.shown["index"] = index.to_json()
+    if index.is_idle:
+        checks.add("index progress", "Milvus is not building it at the moment", mend=_NOT_BUILT)
+    if other := checks.attempt("index settings", store.index.differences, lambda other: "; ".join(other) or "as set"):
+        checks.mend("; ".join(dict.fromkeys(other.values())))
+
+
+def _read_index(store: Store) -> StoredIndex:
+    from rag_chain.errors import StoreError
+    from rag_chain.store.indexing import REINDEX
+
+    index = store.index.read()
+    if index is None:
+        raise StoreError(f"there is none, so that nothing can be searched: {REINDEX}")
+    return index
 
 
 def _show_fingerprint(fingerprint: Fingerprint) -> str:

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 from typing_extensions import Self
 
 from rag_chain.errors import SettingsError
 from rag_chain.hosts import is_local
+from rag_chain.milvus_settings import MilvusSettings
 
 FIREWORKS_EMBEDDING_MODEL = "nomic-ai/nomic-embed-text-v1.5"
 FIREWORKS_CHAT_MODEL = "accounts/fireworks/models/gpt-oss-120b"
@@ -31,7 +32,7 @@ def environment_name(field: str) -> str:
     return field.upper() if field in VENDOR_SETTINGS else f"RAG_{field.upper()}"
 
 
-class Settings(BaseSettings):
+class Settings(MilvusSettings):
     """Settings from keywords, then the environment, then ``.env``; frozen.
 
     ``Settings(milvus_uri="./my.db", provider="local")`` overrides what the environment says.
@@ -98,7 +99,12 @@ class Settings(BaseSettings):
         FIREWORKS_EMBEDDING_MODEL,
         description="Embedding model; with the local provider, a folder with model.onnx and tokenizer.json.",
     )
-    embedding_dimensions: int | None = Field(None, gt=0, description="Vector length; default: the model's own.")
+    embedding_dimensions: int | None = Field(
+        None,
+        gt=0,
+        description="Vector length, below the model's own only where it was trained for it (Matryoshka); "
+        "default: the model's own.",
+    )
     embedding_batch: int = Field(64, gt=0, le=2048, description="Most texts in one embedding request.")
     embedding_batch_tokens: int = Field(65_536, gt=0, description="About the most tokens in one embedding request.")
     embedding_concurrency: int = Field(8, gt=0, le=256, description="Most embedding requests in flight.")

@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from rag_chain.milvus_settings import MilvusSettings
 from rag_chain.settings import Settings, environment_name
 
 _TABLE = re.compile(r"(<!-- settings -->\n).*?(<!-- /settings -->)", re.DOTALL)
@@ -15,9 +16,10 @@ _TABLE = re.compile(r"(<!-- settings -->\n).*?(<!-- /settings -->)", re.DOTALL)
 
 def settings_table() -> str:
     """Return one row for each setting: name, default, what it is."""
+    # Pydantic puts inherited fields first; a reader needs them last.
+    fields = sorted(Settings.model_fields.items(), key=lambda item: item[0] in MilvusSettings.model_fields)
     rows = [
-        f"| `{environment_name(name)}` | {_default(field.default)} | {field.description} |"
-        for name, field in Settings.model_fields.items()
+        f"| `{environment_name(name)}` | {_default(field.default)} | {field.description} |" for name, field in fields
     ]
     return "\n".join(["| name | default | |", "|---|---|---|", *rows]) + "\n"
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.fireworks_server import FireworksServer
 
-STORE_CHECKS = ["milvus", "collections", "fingerprint", "documents", *KINDS]
+STORE_CHECKS = ["milvus", "collections", "fingerprint", "index", "index settings", "documents", *KINDS]
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +101,46 @@ def test_the_store_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown["fingerprint"].startswith("model 'nomic-ai/nomic-embed-text-v1.5', dimensions None, ")
     assert report["collections"] == [{"name": "documents__1", "state": "current", "chunks": 4}]
     assert report["fingerprint"]["model"] == "nomic-ai/nomic-embed-text-v1.5"
+
+
+@pytest.mark.usefixtures("ingested")
+def test_another_index_than_the_settings_say_is_no_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It serves all the same; the command that makes the other one is named, and does so without embedding."""
+    assert details(doctor(capsys))["index"] == "IVF_FLAT, COSINE, nlist 1; 4 of 4 rows are in it"
+    monkeypatch.setenv("RAG_INDEX_TYPE", "HNSW")
+    report = doctor(capsys)
+    wanted = "HNSW, COSINE, M 16, efConstruction 200"
+    assert details(report)["index settings"] == f"the index is IVF_FLAT, COSINE, nlist 1, the settings say {wanted}"
+    assert [check["mend"] for check in report["checks"] if check["mend"]] == ["rag-chain reindex"]
+    assert main(["reindex"]) == 0
+    assert capsys.readouterr().out == f"IVF_FLAT, COSINE, nlist 1 -> {wanted}: 4 rows\n"
+    assert main(["reindex", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["before"] == shown["index"]
+    assert (shown["index"]["type"], shown["index"]["pending"]) == ("HNSW", 0)
+    assert details(doctor(capsys))["index settings"] == "as set"
+    assert main(["search", "Where do rows live?", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sources"][0]["source"] == "guide/storage.md"
+
+
+@pytest.mark.usefixtures("ingested")
+def test_a_missing_index_is_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reindex that was broken off at the worst moment is found out, and completed by another."""
+    with open_store(Settings()) as store:
+        store.client.release_collection(store.name)
+        store.client.drop_index(store.name, "dense")
+    assert failed(doctor(capsys, status=1))["index"] == "rag-chain reindex"
+    assert main(["reindex"]) == 0
+    assert capsys.readouterr().out.startswith("none -> IVF_FLAT")
+    doctor(capsys)
+
+
+def test_there_is_nothing_to_reindex_before_the_first_ingest(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line says what comes first."""
+    assert main(["reindex"]) == 1
+    assert "rag-chain ingest PATH" in capsys.readouterr().err
 
 
 def test_before_the_first_ingest_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:

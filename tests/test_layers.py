@@ -13,13 +13,13 @@ PACKAGE = Path(__file__).parents[1] / "rag_chain"
 
 # From the ground up; a module may import from lower layers and from its own stage.
 LAYERS = (
-    ("errors", "files", "hosts", "sentences", "markup", "words"),
+    ("errors", "files", "hosts", "sentences", "markup", "words", "milvus_settings"),
     ("settings", "workers", "claims"),
     ("keys",),
     ("models", "store"),
     ("documents", "ingestion", "retrieval", "answering", "evaluation"),
     ("pipeline",),
-    ("diagnosis", "explaining", "measuring"),
+    ("diagnosis", "explaining", "measuring", "sizing"),
     ("server",),
     ("cli",),
     ("__main__",),

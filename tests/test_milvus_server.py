@@ -20,19 +20,24 @@ import pytest
 
 from rag_chain import Settings, build_chain, build_retriever, ingest, move
 from rag_chain.cli import main
-from rag_chain.diagnosis import repair
+from rag_chain.diagnosis import diagnose, repair
 from rag_chain.errors import FingerprintError, StoreError, StoreUnreachableError
+from rag_chain.models.embedding import unit_vectors
+from rag_chain.store import indexing
 from rag_chain.store.collection import open_store
 from rag_chain.store.repair import take_inventory
+from rag_chain.store.vectorstore import ChunkStore
 from tests.engines import environment_of, settle
+from tests.fake_embeddings import FakeEmbeddings
 from tests.processes import read_line, running
-from tests.store.chunks import make_chunks
+from tests.store.chunks import FINGERPRINT, make_chunks
 from tests.test_many_callers import CALLERS, IN_THREADS, kill_all
 from tests.test_storm import asked_texts, check_report, check_vectors, connect, stormy_server, write_corpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rag_chain.models.embedding import Vectors
     from rag_chain.store.collection import Store
     from rag_chain.store.links import Address
     from tests.engines import Engine
@@ -341,3 +346,86 @@ def test_a_move_back_replaces_what_was_changed_meanwhile(remote: Settings, folde
         move(remote.milvus_uri, lite)
     assert move("here.db", remote, replace=True).is_complete
     assert ingest(folder, lite).chunks_embedded == 0
+
+
+def fill(settings: Settings, rows: int = 4000) -> Vectors:
+    """Write so many chunks around 40 topics that Milvus seals and indexes them; return their vectors."""
+    random = np.random.default_rng(7)
+    topics = random.normal(size=(40, 64))
+    around = topics[random.integers(0, 40, rows)] + 0.3 * random.normal(size=(rows, 64))
+    vectors = unit_vectors(around.astype(np.float32), rows, 64)
+    with open_store(settings) as store:
+        store.create(FINGERPRINT, 64)
+        store.write(make_chunks("a.md", *(f"row {number}" for number in range(rows))), vectors, {"a.md": rows})
+        store.flush()
+    return vectors
+
+
+def search_sealed(settings: Settings, vector: Vectors, k: int) -> list[tuple[str, float]]:
+    """Search with the index: what was written before is loaded anew, and growing segments are gone."""
+    with open_store(settings) as store:
+        store.client.release_collection(store.name)
+        store.open_for(None, writing=False)
+        found = ChunkStore(store, FakeEmbeddings()).nearest(vector.tolist(), k)
+        return [(chunk.page_content, score) for chunk, score in found]
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [("auto", "COSINE"), ("HNSW", "IP"), ("IVF_SQ8", "COSINE"), ("IVF_FLAT", "IP"), ("AUTOINDEX", "COSINE")],
+)
+def test_every_index_is_built_and_searched(remote: Settings, kind: str, metric: str) -> None:
+    """All rows are in it; as many are found as were asked for, also more than ``ef``, and nearly the right ones."""
+    settings = remote.with_changes(index_type=kind, index_metric=metric, ivf_nlist=64, shards=2)
+    vectors = fill(settings)
+    with open_store(settings) as store:
+        index = store.index.replace()
+        assert store.index.differences() == {}
+    assert (index.index_type, index.metric) == ("HNSW" if kind == "auto" else kind, metric)
+    assert (index.rows, index.pending) == (4000, 0)
+    found = search_sealed(settings, vectors[5], 100)
+    assert found[0][0] == "row 5"
+    assert found[0][1] == pytest.approx(1, abs=0.02)
+    exact = {f"row {number}" for number in np.argsort(-(vectors @ vectors[5]))[:100]}
+    assert len(exact & {text for text, _ in found}) >= 90
+
+
+def test_an_index_is_replaced_in_place_there(remote: Settings) -> None:
+    """HNSW becomes IVF_SQ8 over the rows that are there, whose metric is another one, too."""
+    vectors = fill(remote)
+    other = remote.with_changes(index_type="IVF_SQ8", index_metric="IP", ivf_nlist=64)
+    with open_store(other) as store:
+        assert list(store.index.differences().values()) == ["rag-chain reindex"]
+        assert str(store.index.replace()) == "IVF_SQ8, IP, nlist 64"
+        assert store.count() == 4000
+    assert search_sealed(other, vectors[9], 5)[0][0] == "row 9"
+    with open_store(other.with_changes(shards=3)) as store, pytest.raises(StoreError, match="ingest --rebuild"):
+        store.index.replace()
+
+
+def test_an_index_that_the_server_can_not_build_is_told(remote: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel takes DISKANN and never builds it; reindexing says so, and so does the doctor."""
+    monkeypatch.setattr(indexing, "IDLE_SECONDS", 8.0)
+    settings = remote.with_changes(index_type="DISKANN")
+    vectors = fill(settings)
+    with open_store(settings) as store, pytest.raises(StoreError, match=r"does not build DISKANN .*RAG_INDEX_TYPE"):
+        store.index.replace()
+    assert search_sealed(settings, vectors[1], 5)[0][0] == "row 1"
+    given = {"milvus_uri": remote.milvus_uri, "collection": remote.collection, "index_type": "DISKANN"}
+    (check,) = (one for one in diagnose({**given, "provider": "local"})["checks"] if one["name"] == "index")
+    assert check["detail"] == "DISKANN, COSINE; 0 of 4,000 rows are in it"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"replicas": 2}, r"too few query nodes for 2 copies.*RAG_REPLICAS"),
+        ({"mmap": True}, r"RAG_MMAP needs Milvus 2\.4 or later"),
+    ],
+)
+def test_what_the_server_can_not_do_is_an_error(remote: Settings, values: dict[str, object], message: str) -> None:
+    """And not silence; nothing is published of it."""
+    with open_store(remote.with_changes(**values)) as store:
+        with pytest.raises(StoreError, match=message):
+            store.create(FINGERPRINT, 64)
+        assert store.generations.current() is None

@@ -23,6 +23,7 @@ COMMANDS = {
     "keys": "make, list and revoke the API keys of the server",
     "doctor": "check the settings, the models and the store",
     "move": "move the collection to another Milvus without embedding anything again",
+    "reindex": "build the index that the settings name over the vectors that are there",
     "demo": "ingest the example documents and ask a question about them",
 }
 

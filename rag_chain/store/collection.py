@@ -20,6 +20,8 @@ from rag_chain.store.connection import Connection
 from rag_chain.store.filters import NOTHING, build_expression
 from rag_chain.store.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
 from rag_chain.store.generations import Generations
+from rag_chain.store.indexing import VectorIndex
+from rag_chain.store.layout import Layout, read_layout
 from rag_chain.store.links import Address
 from rag_chain.store.rows import build_row, describe_terms
 from rag_chain.store.schema import DENSE, KEY, TERMS, understands_text
@@ -42,6 +44,7 @@ ROWS_PER_PAGE = 16_000
 # A flush on Milvus Lite sorts, indexes and writes everything.
 FLUSH_SECONDS = 120.0
 SOURCES_PER_CALL = 500
+DEFAULT_LAYOUT = Layout()
 
 T = TypeVar("T")
 Row: TypeAlias = "dict[str, Any]"
@@ -64,14 +67,23 @@ class Store:
     has a collection of its own: nothing that is asked of this one can reach another's.
     """
 
-    def __init__(self, address: Address, name: str, language: str = "english", tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(
+        self,
+        address: Address,
+        name: str,
+        language: str = "english",
+        tenant: str = DEFAULT_TENANT,
+        layout: Layout = DEFAULT_LAYOUT,
+    ) -> None:
         self.address = address
         self.name = name
         self.language = language
         self.tenant = tenant
+        self.layout = layout
         self._milvus = Connection(address, self._load)
         self._check_turn: Callable[[], None] = lambda: None
-        self.generations = Generations(self._milvus, name)
+        self.generations = Generations(self._milvus, name, layout)
+        self.index = VectorIndex(self._milvus, name, layout)
 
     def __enter__(self) -> Self:
         return self
@@ -261,7 +273,7 @@ class Store:
 
     def beside(self, name: str) -> Store:
         """Return one of the collections behind this name, by its own name, over a connection of its own."""
-        return Store(self.address, name, self.language, self.tenant)
+        return Store(self.address, name, self.language, self.tenant, self.layout)
 
     def publish(self, new: Store, *, keep_old: bool = False) -> None:
         """Let the new collection answer from now on, and drop all older ones unless they are to be kept."""
@@ -285,7 +297,7 @@ class Store:
 
     def _load(self, client: MilvusClient) -> None:
         if client.has_collection(self.name, timeout=self._timeout):
-            client.load_collection(self.name, timeout=self._timeout)
+            self.index.load(client)
 
     def _remove_where(self, sources: Sequence[str], is_to_go: Callable[[Row], bool]) -> int:
         ids = [
@@ -318,6 +330,7 @@ def open_store(settings: Settings, *, hosted: bool = False, meanwhile: Callable[
     ``hosted`` is for much work: Milvus Lite then gets a process of its own, and while that one
     starts, ``meanwhile`` is done.
     """
+    layout = read_layout(settings)
     path = Path(settings.milvus_uri)
     # Two spellings of one path would be two connections, of which only one gets the lock.
     uri = str(path.parent.resolve() / path.name) if settings.is_milvus_lite else settings.milvus_uri
@@ -326,4 +339,4 @@ def open_store(settings: Settings, *, hosted: bool = False, meanwhile: Callable[
     authority, certificate, key = (str(file.expanduser()) if file else "" for file in files)
     tls = Tls(authority, certificate, key, settings.milvus_server_name or "")
     address = Address(uri, token, settings.milvus_db_name or "", settings.store_timeout, hosted, tls, meanwhile)
-    return Store(address, settings.tenant_collection, settings.language, settings.tenant)
+    return Store(address, settings.tenant_collection, settings.language, settings.tenant, layout)

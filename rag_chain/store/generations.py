@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import StoreError
 from rag_chain.store.fingerprint import Fingerprint, as_properties, read_fingerprint
-from rag_chain.store.schema import build_indexes, build_schema
+from rag_chain.store.indexing import VectorIndex, layout_properties, refuse_mmap
+from rag_chain.store.schema import build_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
     from rag_chain.store.connection import Connection
+    from rag_chain.store.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class Generation:
 class Generations:
     """Creates, publishes and drops the collections ``NAME__1``, ``NAME__2``, ... of one alias ``NAME``."""
 
-    def __init__(self, milvus: Connection, alias: str) -> None:
+    def __init__(self, milvus: Connection, alias: str, layout: Layout) -> None:
         self._milvus = milvus
+        self._layout = layout
         self._alias = alias
         self._timeout = milvus.address.timeout
 
@@ -49,19 +52,20 @@ class Generations:
         self.drop_unfinished()
         name = f"{self._alias}__{max(self._numbered(), default=0) + 1}"
 
+        index = VectorIndex(self._milvus, name, self._layout)
+
         def create(client: MilvusClient) -> None:
+            refuse_mmap(client, self._layout)
             client.create_collection(
                 name,
                 schema=build_schema(dimensions, with_bm25=with_bm25, on_lite=self._milvus.address.is_lite),
-                # Reads may be a moment behind: 4 ms against 321 ms for Strong just after a write.
+                # What a search is asked for without a word about it; ours always say theirs.
                 consistency_level="Bounded",
-                properties=as_properties(fingerprint) | dict(properties or {}),
+                properties=as_properties(fingerprint) | layout_properties(self._layout) | dict(properties or {}),
+                num_shards=self._layout.shards,
                 timeout=self._timeout,
             )
-            # Waiting would sleep half a second for each index, and an empty collection's are ready at once.
-            indexes = build_indexes(client, with_bm25=with_bm25, on_lite=self._milvus.address.is_lite)
-            client.create_index(name, indexes, sync=False, timeout=self._timeout)
-            client.load_collection(name, timeout=self._timeout)
+            index.create(client, with_bm25=with_bm25)
 
         self._milvus.run("creating the collection", create)
         return name

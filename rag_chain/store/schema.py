@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pymilvus import CollectionSchema, MilvusClient
     from pymilvus.milvus_client.index import IndexParams
 
@@ -24,17 +27,10 @@ URI_BYTES = 3 * 4096 + SOURCE_BYTES + 16
 # What a search returns; vectors stay where they are.
 OUTPUT_FIELDS = ("id", "text", "source", "title", "heading", "start", "end", "position", "version", "uri")
 
-SERVER_INDEX: dict[str, Any] = {
-    "index_type": "HNSW",
-    "metric_type": "COSINE",
-    "params": {"M": 16, "efConstruction": 200},
-}
 # With one cell, which is always searched, this is an exhaustive search in C++: for 27,000 chunks of 768 dimensions
 # 6 ms on Milvus Lite, missing nothing, and built in half a second where HNSW takes 21. Milvus Lite looks for the
 # parameters one level deeper.
 LITE_INDEX: dict[str, Any] = {"index_type": "IVF_FLAT", "metric_type": "COSINE", "params": {"params": {"nlist": 1}}}
-# ef 64 finds what an exhaustive search finds on 10,000 chunks; the default of 10 misses 7 %.
-DENSE_SEARCH: dict[str, Any] = {"metric_type": "COSINE", "params": {"ef": 64}}
 # What the measurements in benchmarks/retrieval.md were made with.
 BM25 = {"bm25_k1": 1.5, "bm25_b": 0.75}
 SPARSE_INDEX: dict[str, Any] = {
@@ -75,17 +71,21 @@ def build_schema(dimensions: int, *, with_bm25: bool, on_lite: bool = True) -> C
     return schema
 
 
-def build_indexes(client: MilvusClient, *, with_bm25: bool, on_lite: bool) -> IndexParams:
-    """Return the index parameters that belong to the schema."""
+def build_indexes(client: MilvusClient, dense: Mapping[str, Any], *, with_bm25: bool, on_lite: bool) -> IndexParams:
+    """Return the index parameters that belong to the schema; ``dense`` are those of the vectors."""
     indexes = client.prepare_index_params()
-    indexes.add_index(DENSE, **(LITE_INDEX if on_lite else SERVER_INDEX))
+    indexes.add_index(DENSE, **dense)
     if with_bm25:
         indexes.add_index(SPARSE, **(LITE_SPARSE_INDEX if on_lite else SPARSE_INDEX))
     return indexes
 
 
-def understands_text(server_version: str) -> bool:
+def understands_text(version: str) -> bool:
     """Return whether a Milvus of this version computes BM25 and matches any pattern: Lite 3, servers from 2.5."""
-    numbers = server_version.rsplit("-", 1)[-1] if "lite" in server_version else server_version.lstrip("v")
-    major, minor = (int("".join(c for c in part if c.isdigit()) or 0) for part in (numbers + ".0").split(".")[:2])
-    return (major, minor) >= (2, 5)
+    return server_version(version) >= (2, 5)
+
+
+def server_version(version: str) -> tuple[int, int]:
+    """Return the first two numbers of a Milvus' version, such as ``v2.6.1`` or ``milvus_lite-3.2.2``."""
+    numbers = re.search(r"(\d+)\.(\d+)", version)
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)

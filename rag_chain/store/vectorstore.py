@@ -14,14 +14,12 @@ from langchain_milvus import Milvus
 
 from rag_chain.errors import StoreError
 from rag_chain.store.filters import build_expression, matches, within_tenant
+from rag_chain.store.indexing import REINDEX
 from rag_chain.store.links import store_errors
 from rag_chain.store.schema import (
     DENSE,
-    DENSE_SEARCH,
     KEY,
-    LITE_INDEX,
     OUTPUT_FIELDS,
-    SERVER_INDEX,
     SPARSE,
     SPARSE_SEARCH,
     TEXT,
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from rag_chain.store.collection import Store
     from rag_chain.store.filters import Filter
     from rag_chain.store.fingerprint import Fingerprint
+    from rag_chain.store.layout import StoredIndex
 
 T = TypeVar("T")
 
@@ -57,14 +56,15 @@ class ChunkStore(Milvus):
     def __init__(self, store: Store, embeddings: Embeddings) -> None:
         # Keeps the connection open for as long as this object lives.
         self._store = store
+        self._index = self._read_index()
         with store_errors("opening the collection"):
             super().__init__(
                 embedding_function=embeddings,
                 collection_name=store.name,
                 connection_args=store.arguments,
-                consistency_level="Bounded",
-                index_params=LITE_INDEX if store.address.is_lite else SERVER_INDEX,
-                search_params=DENSE_SEARCH,
+                consistency_level=store.layout.consistency,
+                index_params=store.layout.index_arguments(on_lite=store.address.is_lite),
+                search_params=self.search_arguments(1),
                 primary_field=KEY,
                 text_field=TEXT,
                 vector_field=DENSE,
@@ -75,9 +75,7 @@ class ChunkStore(Milvus):
         """Return the ``k`` chunks nearest to a unit-length vector with their cosines, best first."""
 
         def search(limit: int, expression: str) -> list[tuple[Document, float]]:
-            return self.similarity_search_with_score_by_vector(
-                vector, k=limit, expr=expression or None, timeout=self._store.address.timeout
-            )
+            return self.similarity_search_with_score_by_vector(vector, k=limit, expr=expression or None)
 
         return self._find(search, k, conditions or {})
 
@@ -94,7 +92,8 @@ class ChunkStore(Milvus):
                 limit=limit,
                 filter=expression,
                 output_fields=self._get_output_fields(),
-                timeout=self._store.address.timeout,
+                consistency_level=self._store.layout.consistency,
+                timeout=self._timeout,
             )
             # Milvus Lite gives what it sorts by, which is the negative.
             return [(chunk, abs(score)) for chunk, score in self._parse_documents_from_search_results(found)]
@@ -146,6 +145,36 @@ class ChunkStore(Milvus):
         raise StoreError("chunks are written by rag_chain.ingest(), not through the vector store")
 
     aadd_texts = add_texts  # type: ignore[assignment]  # it raises either way
+
+    def search_arguments(self, k: int) -> dict[str, Any]:
+        """Return how pymilvus is to search the index that is there for the ``k`` nearest."""
+        return self._store.layout.search_arguments(self._index, k)
+
+    def _collection_search(
+        self,
+        embedding_or_text: Any,
+        k: int = 4,
+        param: dict[str, Any] | None = None,
+        expr: str | None = None,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        # All dense searches come through here; the parent's take neither k nor the consistency into account.
+        options = {"consistency_level": self._store.layout.consistency, **kwargs}
+        return super()._collection_search(
+            embedding_or_text, k, param or self.search_arguments(k), expr, timeout or self._timeout, **options
+        )
+
+    @property
+    def _timeout(self) -> float:
+        return self._store.layout.search_timeout or self._store.address.timeout
+
+    def _read_index(self) -> StoredIndex:
+        """Return the index that is there: it, and not the settings, decides how to search."""
+        index = self._store.index.read()
+        if index is None:
+            raise StoreError(f"{self._store.name!r} has no index over its vectors: {REINDEX}")
+        return index
 
     def _get_output_fields(self) -> list[str]:
         # The parent's list holds the BM25 field, which can't be returned, and grows with every search.

@@ -22,7 +22,7 @@ from rag_chain.store.copying import split_by_bytes
 from rag_chain.store.move_report import MoveReport
 from rag_chain.store.moving import check_move
 from rag_chain.store.recall import Recall
-from rag_chain.store.schema import build_indexes, build_schema
+from rag_chain.store.schema import LITE_INDEX, build_indexes, build_schema
 from tests.processes import read_line, running
 from tests.store.chunks import FINGERPRINT, make_chunks, write
 
@@ -281,7 +281,7 @@ def test_a_collection_of_somebody_else_is_refused(settings: Settings, to: str) -
     """Even with --replace, and the message names the option."""
     with open_store(at(settings, to)) as target:
         schema = build_schema(8, with_bm25=False)
-        indexes = build_indexes(target.client, with_bm25=False, on_lite=True)
+        indexes = build_indexes(target.client, LITE_INDEX, with_bm25=False, on_lite=True)
         target.client.create_collection("documents", schema=schema, index_params=indexes)
     with pytest.raises(StoreError, match=r"rag_chain did not make: set --collection"):
         move(to, settings, replace=True)
