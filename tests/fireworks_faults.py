@@ -111,6 +111,17 @@ class WrongDimension(EmbeddingFault):
         return [(index, vector[:-1]) for index, vector in rows]
 
 
+class Unshortened(EmbeddingFault):
+    """Vectors have the model's own length, whatever was asked for; their front is what was asked for, but for scale."""
+
+    def __init__(self, length: int = 768) -> None:
+        self.length = length
+
+    def spoil(self, rows: list[Row]) -> list[Row]:
+        rest = [np.linspace(-1, 1, self.length - len(vector)) for _, vector in rows]
+        return [(index, np.concatenate([vector, more])) for (index, vector), more in zip(rows, rest, strict=True)]
+
+
 class NotFinite(EmbeddingFault):
     """The first vector has a NaN in it."""
 

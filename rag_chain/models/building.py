@@ -32,7 +32,8 @@ def build_embeddings(settings: Settings) -> EmbeddingModel:
         from rag_chain.models.local import LocalEmbeddings
 
         own = settings.embedding_model != FIREWORKS_EMBEDDING_MODEL
-        return LocalEmbeddings(settings.embedding_model if own else None)
+        folder = settings.embedding_model if own else None
+        return LocalEmbeddings(folder, dimensions=settings.embedding_dimensions)
     from rag_chain.models.fireworks.embeddings import FireworksEmbeddings
 
     return FireworksEmbeddings(
@@ -69,6 +70,19 @@ def _open_client(settings: Settings, **options: float) -> FireworksClient:
 
 def _key(settings: Settings) -> str:
     return settings.fireworks_api_key.get_secret_value().strip() if settings.fireworks_api_key else ""
+
+
+def vector_length(settings: Settings) -> int | None:
+    """Return the length of the vectors that the settings' model gives; None for a model that is not known."""
+    if settings.embedding_dimensions is not None:
+        return settings.embedding_dimensions
+    if settings.resolved_provider == "local" and settings.embedding_model == FIREWORKS_EMBEDDING_MODEL:
+        from rag_chain.models.local import MINILM_DIMENSIONS
+
+        return MINILM_DIMENSIONS
+    from rag_chain.models.fireworks.cards import known_length
+
+    return known_length(settings.embedding_model)
 
 
 def price_embedding(settings: Settings, tokens: int) -> float | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MINILM = "all-MiniLM-L6-v2-int8"
 MINILM_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
-MINILM_TOKENS = 256
+MINILM_TOKENS, MINILM_DIMENSIONS = 256, 384
 # What the tokenizer puts around a text: a beginning and an end.
 MARKERS = 2
 # Of questions on other topics it leaves out two thirds, and of those that the documents are about under 1 %.
@@ -48,20 +48,28 @@ class LocalEmbeddings(EmbeddingModel):
     """A sentence encoder without network, key or GPU; all-MiniLM-L6-v2 (int8, 384 dimensions) by default.
 
     ``folder`` may name any other: ``model.onnx`` and ``tokenizer.json``, as sentence-transformers
-    exports them. Texts are cut at ``max_tokens``; vectors have unit length.
+    exports them. Texts are cut at ``max_tokens``, vectors at ``dimensions``, which is only for a
+    model of the user's own that was trained for it (Matryoshka); vectors have unit length.
     """
 
     batch_size = 64
 
-    def __init__(self, folder: str | None = None, max_tokens: int | None = None) -> None:
+    def __init__(self, folder: str | None = None, max_tokens: int | None = None, dimensions: int | None = None) -> None:
+        if not folder and dimensions not in {None, MINILM_DIMENSIONS}:
+            raise SettingsError(
+                f"RAG_EMBEDDING_DIMENSIONS: all-MiniLM-L6-v2, the local model, gives {MINILM_DIMENSIONS} and was not "
+                "trained for fewer: unset it, or set RAG_EMBEDDING_MODEL to the folder of a model that was"
+            )
+        self.dimensions = dimensions if folder else None
         self.folder = Path(folder).expanduser() if folder else None
         self.max_tokens = max_tokens or (_max_tokens(self.folder) if self.folder else MINILM_TOKENS)
         self.usage = EmbeddingUsage()
 
     @property
     def identity(self) -> dict[str, str | int | None]:
-        """The model's name, or the digest of its file where it is the user's own."""
-        return {"model": _digest(_existing(self.folder / "model.onnx"))[:16] if self.folder else MINILM}
+        """The model's name, or the digest of its file where it is the user's own, and the length if it is cut."""
+        model = _digest(_existing(self.folder / "model.onnx"))[:16] if self.folder else MINILM
+        return {"model": model} if self.dimensions is None else {"model": model, "dimensions": self.dimensions}
 
     @property
     def floor(self) -> float:
@@ -123,7 +131,12 @@ class LocalEmbeddings(EmbeddingModel):
         weights = np.zeros((*states.shape[:2], 1), np.float32)
         for row, encoding in enumerate(encodings):
             weights[row, : len(encoding)] = 1
-        return unit_vectors((states * weights).sum(1) / weights.sum(1), len(encodings), None)
+        pooled: Vectors = (states * weights).sum(1) / weights.sum(1)
+        if self.dimensions is not None and self.dimensions > pooled.shape[1]:
+            raise SettingsError(
+                f"RAG_EMBEDDING_DIMENSIONS: the model gives {pooled.shape[1]}, not {self.dimensions}: lower or unset it"
+            )
+        return unit_vectors(pooled[:, : self.dimensions], len(encodings), self.dimensions)
 
     def _states(self, encodings: list[Encoding]) -> NDArray[np.float32]:
         """Return what the model makes of each token, of texts that are padded to the longest."""

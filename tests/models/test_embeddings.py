@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from rag_chain.errors import AuthenticationError, BadReplyError, InvalidRequestError
+from rag_chain.errors import AuthenticationError, BadReplyError, InvalidRequestError, SettingsError
 from rag_chain.models.embedding import Embedded, as_lists
 from rag_chain.models.fireworks.cards import task_prefixes
 from rag_chain.models.fireworks.embeddings import AHEAD, READ_ATTEMPTS, FireworksEmbeddings
@@ -29,6 +29,7 @@ from tests.fireworks_faults import (
     Status,
     TooMany,
     Unembeddable,
+    Unshortened,
     WrongDimension,
 )
 from tests.fireworks_replies import embed, embedding_reply
@@ -285,6 +286,46 @@ def test_dimensions_are_sent(fireworks: FireworksServer, connect: Connect) -> No
     embeddings = FireworksEmbeddings(connect(), EMBEDDING, dimensions=256)
     assert np.allclose(embeddings.embed_documents(TEXTS), expected(TEXTS, 256), atol=1e-6)
     assert fireworks.requests[0].body["dimensions"] == 256
+
+
+def test_a_server_that_ignores_dimensions_is_made_up_for(fireworks: FireworksServer, connect: Connect) -> None:
+    """The front of each vector, scaled to length 1: what a server gives that heeds them, for as many requests."""
+    fireworks.faults.always("embeddings", Unshortened())
+    embeddings = FireworksEmbeddings(connect(), EMBEDDING, dimensions=256)
+    assert np.allclose(embeddings.embed_documents(TEXTS), expected(TEXTS, 256), atol=1e-6)
+    assert np.allclose(embeddings.embed_query("a"), expected(["search_query: a"], 256)[0], atol=1e-6)
+    assert len(fireworks.requests) == 2
+
+
+def test_a_model_that_is_not_trained_for_it_is_not_cut(fireworks: FireworksServer, connect: Connect) -> None:
+    """Not when the server ignores dimensions either; two replies show that it does, and no text is to blame."""
+    fireworks.models.add("unknown-model")
+    fireworks.faults.always("embeddings", Unshortened(512))
+    embeddings = FireworksEmbeddings(connect(), "unknown-model", dimensions=256)
+    with pytest.raises(InvalidRequestError, match=r"length 512 where 256 .*RAG_EMBEDDING_DIMENSIONS"):
+        embeddings.embed_documents(TEXTS)
+    assert len(fireworks.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "dimensions", "message"),
+    [
+        ("BAAI/bge-base-en-v1.5", 256, "not trained for vectors shorter than 768"),
+        ("nomic-ai/nomic-embed-text-v1", 256, "not trained"),
+        ("nomic-ai/nomic-embed-text-v1.5", 1024, "gives 768, not 1024"),
+    ],
+)
+def test_lengths_that_a_model_does_not_have_are_refused(
+    connect: Connect, model: str, dimensions: int, message: str
+) -> None:
+    """Before anything is sent."""
+    with pytest.raises(SettingsError, match=f"RAG_EMBEDDING_DIMENSIONS: .*{message}"):
+        FireworksEmbeddings(connect(), model, dimensions=dimensions)
+
+
+def test_a_models_own_length_can_be_asked_for(connect: Connect) -> None:
+    """Of one that can't be cut, too."""
+    assert FireworksEmbeddings(connect(), "BAAI/bge-base-en-v1.5", dimensions=768).dimensions == 768
 
 
 def test_only_documented_fields_are_sent(fireworks: FireworksServer, embeddings: FireworksEmbeddings) -> None:

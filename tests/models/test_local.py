@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from rag_chain.errors import InvalidRequestError, SettingsError
-from rag_chain.models.local import LocalEmbeddings, find_minilm
+from rag_chain.models.building import build_embeddings
+from rag_chain.models.local import MINILM, LocalEmbeddings, find_minilm
 from rag_chain.models.tokens import read_vocabulary
+from rag_chain.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +59,24 @@ def test_vectors_have_unit_length(local: LocalEmbeddings) -> None:
     vectors = np.array(local.embed_documents(TEXTS))
     assert vectors.shape == (len(TEXTS), 384)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_the_built_in_model_is_not_cut() -> None:
+    """It was not trained for it; its own length is no cut."""
+    with pytest.raises(SettingsError, match=r"RAG_EMBEDDING_DIMENSIONS: .*384"):
+        build_embeddings(Settings(provider="local", embedding_dimensions=128))
+    assert build_embeddings(Settings(provider="local", embedding_dimensions=384)).identity == {"model": MINILM}
+
+
+def test_a_model_of_the_users_own_is_cut(folder: Path) -> None:
+    """The front of each vector has length 1 again, and such a model is not interchangeable with the whole one."""
+    whole, cut = LocalEmbeddings(str(folder)), LocalEmbeddings(str(folder), dimensions=128)
+    front = np.array(whole.embed_documents(TEXTS))[:, :128]
+    front /= np.linalg.norm(front, axis=1, keepdims=True)
+    assert np.abs(np.array(cut.embed_documents(TEXTS)) - front).max() < 1e-5
+    assert cut.identity == {**whole.identity, "dimensions": 128}
+    with pytest.raises(SettingsError, match="gives 384, not 512"):
+        LocalEmbeddings(str(folder), dimensions=512).embed_query("a")
 
 
 def test_near_in_meaning_is_near(local: LocalEmbeddings) -> None:

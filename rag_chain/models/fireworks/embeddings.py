@@ -13,7 +13,7 @@ import numpy as np
 
 from rag_chain.errors import BadReplyError, InvalidRequestError
 from rag_chain.models.embedding import Embedded, EmbeddingModel, EmbeddingUsage, as_lists, unit_vectors
-from rag_chain.models.fireworks.cards import known_length, task_prefixes
+from rag_chain.models.fireworks.cards import can_be_cut, check_dimensions, known_length, task_prefixes
 from rag_chain.models.fireworks.pace import Pace
 from rag_chain.models.fireworks.replies import RetryLaterError
 from rag_chain.models.usage import count_tokens
@@ -42,7 +42,8 @@ class FireworksEmbeddings(EmbeddingModel):
     Sends at most ``batch_size`` texts in a request and ``concurrency`` requests at once, fewer
     while the provider is busy. Replies are ordered by ``index`` and checked for count, dimensions
     and finite values; vectors have unit length. A batch that is refused, or keeps failing where
-    others succeed, is halved until the text at fault stands alone; that one is refused.
+    others succeed, is halved until the text at fault stands alone; that one is refused. Where the
+    server does not heed ``dimensions``, vectors of a model that was trained for it are cut here.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class FireworksEmbeddings(EmbeddingModel):
         batch_tokens: int = 65_536,
         concurrency: int = 8,
     ) -> None:
+        check_dimensions(model, dimensions)
         self.model = model
         self.dimensions = dimensions
         self.batch_size = batch_size
@@ -157,7 +159,7 @@ class FireworksEmbeddings(EmbeddingModel):
 
     def _read(self, reply: Any, expected: int, *, confirm: bool) -> Vectors:
         self.usage.requests += 1
-        vectors = unit_vectors(read_vectors(reply, expected), expected, self._length)
+        vectors = unit_vectors(self._shorten(read_vectors(reply, expected)), expected, self._length)
         if self._length is None:
             self._length = self._learn_length(vectors.shape[1], confirm=confirm)
         self.usage.texts += expected
@@ -165,6 +167,25 @@ class FireworksEmbeddings(EmbeddingModel):
         self.usage.tokens += tokens
         count_tokens("embedding", tokens)
         return vectors
+
+    def _shorten(self, vectors: Vectors) -> Vectors:
+        """Cut the vectors of a server that does not heed ``dimensions``; who calls this scales them again.
+
+        The front alone, as servers do that heed it: so it makes no difference which of them answers.
+        """
+        length = vectors.shape[1]
+        if self.dimensions is None or length <= self.dimensions:
+            return vectors
+        self._seen[length] += 1
+        if length != known_length(self.model) and self._seen[length] < 2:
+            return vectors
+        if not can_be_cut(self.model):
+            raise InvalidRequestError(
+                f"the server gives vectors of length {length} where {self.dimensions} were asked for, and {self.model} "
+                "is not known to be trained for being cut: unset RAG_EMBEDDING_DIMENSIONS, or take another model",
+                status=422,
+            )
+        return vectors[:, : self.dimensions]
 
     def _learn_length(self, length: int, *, confirm: bool) -> int | None:
         """Return a length that is the model's own: it is known, or two replies agree. One alone may be wrong."""
