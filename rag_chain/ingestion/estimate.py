@@ -33,10 +33,31 @@ def estimate_embedding(
     tokens_per_minute: int,
 ) -> Estimate:
     """Return the longest of what each limit asks for, in minutes of two digits; local models have no provider's."""
+    minutes = limit_minutes(
+        chunks=chunks,
+        requests=requests,
+        tokens=tokens,
+        provider=provider,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+    )
+    limit = max(minutes, key=minutes.__getitem__)
+    return Estimate(float(f"{minutes[limit]:.2g}"), limit)
+
+
+def limit_minutes(
+    *,
+    chunks: int,
+    requests: int,
+    tokens: int,
+    provider: Provider,
+    requests_per_minute: int,
+    tokens_per_minute: int,
+) -> dict[str, float]:
+    """Return the minutes that each limit asks for, if it were the only one."""
     pace = LOCAL_PACE if provider == "local" else FIREWORKS_PACE
     minutes = {"this machine": chunks / pace / 60}
     if provider != "local":
         minutes["requests per minute"] = requests / requests_per_minute
         minutes["tokens per minute"] = tokens / tokens_per_minute
-    limit = max(minutes, key=minutes.__getitem__)
-    return Estimate(float(f"{minutes[limit]:.2g}"), limit)
+    return minutes
