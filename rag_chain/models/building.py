@@ -58,14 +58,14 @@ def build_chat_model(settings: Settings, embeddings: EmbeddingModel) -> Runnable
     return build_chat(client, settings.chat_models, _key(settings), max_tokens=settings.max_answer_tokens)
 
 
-def _open_client(settings: Settings, **options: float) -> FireworksClient:
+def _open_client(settings: Settings, *, attempts: float, longest_pause: float = 8.0) -> FireworksClient:
     from rag_chain.models.fireworks.client import FireworksClient
 
     # These print requests, and so documents and questions, at DEBUG.
     for name in ("httpx", "httpcore", "fireworks"):
         logging.getLogger(name).setLevel(logging.WARNING)
     base, timeout = settings.fireworks_api_base, settings.request_timeout
-    return FireworksClient(base, _key(settings), timeout=timeout, **options)
+    return FireworksClient(base, _key(settings), timeout=timeout, attempts=attempts, longest_pause=longest_pause)
 
 
 def _key(settings: Settings) -> str:

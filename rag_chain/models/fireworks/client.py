@@ -61,10 +61,19 @@ class FireworksClient:
     Retries 408, 409, 429, 5xx (at most ``attempts`` times in all) and broken connections (four
     times in a row) with full jitter, 0.5 s doubling to ``longest_pause``, and honours Retry-After up
     to 60 s. One deadline of ``timeout`` seconds covers all of it, but for the wait for a slot; a
-    stream must also end within it.
+    stream must also end within it. ``transport`` may stand in for the network.
     """
 
-    def __init__(self, base: str, key: str, *, timeout: float, attempts: float = 4, longest_pause: float = 8.0) -> None:
+    def __init__(
+        self,
+        base: str,
+        key: str,
+        *,
+        timeout: float,
+        attempts: float = 4,
+        longest_pause: float = 8.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         if not (key.isascii() and key.isprintable()):
             raise SettingsError("FIREWORKS_API_KEY holds characters that no key has: copy it again")
         self.address = base
@@ -77,7 +86,7 @@ class FireworksClient:
             headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
             timeout=httpx.Timeout(min(timeout, READ_SECONDS), connect=CONNECT_SECONDS, pool=None),
             # Its parser is in C and gives what came together as one; 0 connections are any number.
-            transport=_Transport(verify=_trusted(), limits=httpx.Limits(max_connections=0, keepalive_expiry=15)),
+            transport=transport or _open_transport(),
         )
         # Closed on its own loop and without waiting, since the last reference may go in any thread.
         weakref.finalize(self, _close, self.loop, self._http)
@@ -199,6 +208,10 @@ def _count(state: RetryCallState) -> None:
 
 def _too_late(state: RetryCallState) -> bool:
     return anyio.current_time() + state.upcoming_sleep >= anyio.current_effective_deadline()
+
+
+def _open_transport() -> httpx.AsyncBaseTransport:
+    return _Transport(verify=_trusted(), limits=httpx.Limits(max_connections=0, keepalive_expiry=15))
 
 
 @cache

@@ -1,4 +1,7 @@
-"""How many requests may be in flight: one more for each round that goes well, half when the provider is busy."""
+"""How many requests may be in flight: one more for each round that goes well, half when the provider is busy.
+
+Where even one after the other is more than the account's rate, there are pauses between them.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,25 @@ if TYPE_CHECKING:
 FIRST_TRUCE = 60
 # Refused among few, as a share of what it was among many; and the share from which on a provider is simply down.
 NO_BETTER, MOST_REFUSED = 0.7, 0.7
+# Seconds between requests when one at a time is over the account's rate: doubled while more than a share of them is
+# refused for it, less when fewer are. Ten requests a minute, the least that Fireworks gives, are 6 s apart.
+FIRST_PAUSE, LONGEST_PAUSE, EASING, LITTLE_REFUSED = 0.05, 8.0, 0.7, 0.2
+OVER_THE_RATE = 429
 
 
 class Refusals:
-    """The share of requests that were refused, among as many as were asked."""
+    """The share of requests that were refused, among as many as were asked; ``for_rate`` are those with 429."""
 
     def __init__(self) -> None:
         self.asked = 0
         self.refused = 0
+        self.for_rate = 0
 
-    def count(self, *, refused: bool) -> None:
+    def count(self, *, refused: bool, for_rate: bool = False) -> None:
         """Count a request."""
         self.asked += 1
         self.refused += refused
+        self.for_rate += for_rate
 
     @property
     def share(self) -> float:
@@ -42,7 +51,8 @@ class Pace:
 
     Starts at ``most``: the provider's answer, not caution, is the signal. Where it refuses the same
     share of a few requests as of many, its refusals are not about us, and slowing down is given up
-    for a while. Belongs to one event loop.
+    for a while. Where one at a time is refused for the rate (429), pauses come between them: a
+    minute's tokens may be fewer than that takes. Belongs to one event loop.
     """
 
     def __init__(self, most: int) -> None:
@@ -54,6 +64,7 @@ class Pace:
         self._truce = FIRST_TRUCE * most
         self._truce_until = 0
         self._few, self._many = Refusals(), Refusals()
+        self._pause, self._resume_at = 0.0, 0.0
         self._freed: asyncio.Condition | None = None
 
     @asynccontextmanager
@@ -62,14 +73,16 @@ class Pace:
         number = await self._enter()
         level = self._few if self.limit <= max(self.most / 4, 1) else self._many
         try:
+            await self._rest()
             yield
-        except RetryLaterError:
-            level.count(refused=True)
+        except RetryLaterError as error:
+            level.count(refused=True, for_rate=error.status == OVER_THE_RATE)
             self._slow_down(number)
             raise
         else:
             level.count(refused=False)
-            self.limit = min(self.limit + 1 / self.limit, self.most)
+            if not self._pause:
+                self.limit = min(self.limit + 1 / self.limit, self.most)
         finally:
             self._doubt()
             await self._leave()
@@ -95,13 +108,26 @@ class Pace:
             self.limit = max(self.limit / 2, 1.0)
             self._cut_at = self._started
 
+    async def _rest(self) -> None:
+        """Wait until the last request was a pause ago."""
+        now = asyncio.get_running_loop().time()
+        left = self._resume_at - now
+        self._resume_at = max(self._resume_at, now) + self._pause
+        if left > 0:
+            await asyncio.sleep(left)
+
     def _doubt(self) -> None:
-        """Go back to the most when being slow did not help; where all is refused, slow is right all the same."""
+        """Go back to the most when being slow did not help; where all is refused, slow is right, or not slow enough."""
         if self._few.asked < self.most or self._many.asked < self.most / 2:
             return
         if MOST_REFUSED > self._few.share > NO_BETTER * self._many.share:
             self.limit = float(self.most)
+            self._pause = self._resume_at = 0.0
             self._truce_until = self._started + self._truce
             self._truce *= 2
             self._many = Refusals()
+        elif self._few.for_rate > LITTLE_REFUSED * self._few.asked:
+            self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
+        else:
+            self._pause = self._pause * EASING if self._pause > FIRST_PAUSE else 0.0
         self._few = Refusals()
