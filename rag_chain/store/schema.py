@@ -87,5 +87,5 @@ def understands_text(version: str) -> bool:
 
 def server_version(version: str) -> tuple[int, int]:
     """Return the first two numbers of a Milvus' version, such as ``v2.6.1`` or ``milvus_lite-3.2.2``."""
-    numbers = re.search(r"(\d+)\.(\d+)", version)
-    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+    numbers = re.search(r"(\d+)(?:\.(\d+))?", version)
+    return (int(numbers[1]), int(numbers[2] or 0)) if numbers else (0, 0)
