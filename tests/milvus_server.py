@@ -108,6 +108,8 @@ class MilvusServer:
     def frozen(self) -> Iterator[None]:
         """Stop its process without ending it; frozen for 30 seconds it ends by itself."""
         os.kill(self.process, signal.SIGSTOP)
+        while Path(f"/proc/{self.process}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.01)
         try:
             yield
         finally:

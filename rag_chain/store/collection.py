@@ -207,7 +207,7 @@ class Store:
         """
 
         def call(client: MilvusClient) -> T:
-            # The iterator's own first call has no timeout: this one finds out about a server that hangs.
+            # The iterator's own first call has no timeout: this one finds out sooner about a server that hangs.
             if fresh and not self.address.is_lite:
                 self._catch_up(client)
             else:

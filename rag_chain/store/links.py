@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import time
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 REACH_SECONDS = 5.0
 # For a server that accepts and then says nothing, or is no Milvus.
 CONNECT_SECONDS = 8.0
+# Beyond the time of a call, for calls that the vendors make without one; gRPC is a second or two off with these.
+GRACE_SECONDS = 10.0
 # For a process that is just opening or closing a Milvus Lite path.
 LITE_SECONDS = 10.0
 LITE_PAUSE = 0.05
@@ -61,7 +64,13 @@ class Address:
     def arguments(self, uri: str = "") -> dict[str, Any]:
         """Return what pymilvus wants to connect here, or there."""
         given = {"uri": uri or self.uri, "token": self.token, "db_name": self.database}
-        return {name: value for name, value in given.items() if value} | ({} if self.is_lite else self.tls.arguments())
+        connection = {name: value for name, value in given.items() if value}
+        return connection if self.is_lite else connection | self.tls.arguments() | {"grpc_options": self._limits()}
+
+    def _limits(self) -> dict[str, str]:
+        """Return options that give every call a limit: some of pymilvus' and langchain-milvus' own have none."""
+        limits = [{"name": [{}], "timeout": f"{self.timeout + GRACE_SECONDS:.0f}s"}]
+        return {"grpc.service_config": json.dumps({"methodConfig": limits})}
 
 
 @dataclass(frozen=True)

@@ -211,9 +211,12 @@ def test_an_address_that_is_none_is_a_wrong_setting() -> None:
 
 def test_settings_reach_the_connection() -> None:
     """Token and database are passed on; what is not set is not."""
-    assert Address("http://h:1").arguments() == {"uri": "http://h:1"}
-    address = Address("http://h:1", "secret", "mine")
-    assert address.arguments() == {"uri": "http://h:1", "token": "secret", "db_name": "mine"}
+    address = Address("http://h:1", "secret", "mine", timeout=5)
+    limits = address.arguments().pop("grpc_options")
+    assert json.loads(limits["grpc.service_config"]) == {"methodConfig": [{"name": [{}], "timeout": "15s"}]}
+    assert Address("http://h:1", timeout=5).arguments() == {"uri": "http://h:1", "grpc_options": limits}
+    known = {"uri": "http://h:1", "token": "secret", "db_name": "mine", "grpc_options": limits}
+    assert address.arguments() == known
     assert address.arguments("http://h:2")["uri"] == "http://h:2"
     assert (address.is_lite, Address("/x/y.db").is_lite) == (False, True)
 

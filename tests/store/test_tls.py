@@ -157,11 +157,12 @@ def test_right_files_are_tried(tmp_path: Path) -> None:
 
 def test_the_vendor_gets_what_it_reads() -> None:
     """The authority has one name for TLS and another for mutual TLS."""
-    tls = Address(HTTPS, tls=Tls("ca.pem", server_name="milvus")).arguments()
-    assert tls == {"uri": HTTPS, "server_pem_path": "ca.pem", "server_name": "milvus"}
-    mutual = Address(HTTPS, tls=Tls("ca.pem", "me.pem", "me.key")).arguments()
+    tls = Tls("ca.pem", server_name="milvus").arguments()
+    assert tls == {"server_pem_path": "ca.pem", "server_name": "milvus"}
+    assert Address(HTTPS, tls=Tls("ca.pem")).arguments()["server_pem_path"] == "ca.pem"
+    mutual = Tls("ca.pem", "me.pem", "me.key").arguments()
     pair = {"client_pem_path": "me.pem", "client_key_path": "me.key"}
-    assert mutual == {"uri": HTTPS, "ca_pem_path": "ca.pem", **pair}
+    assert mutual == {"ca_pem_path": "ca.pem", **pair}
     assert Address("/x/y.db", tls=Tls("ca.pem")).arguments() == {"uri": "/x/y.db"}
 
 
