@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="kills processes as POSIX does"),
 ]
 
-TRIALS, TRIALS_ON_SERVER = 25, 8
+TRIALS, TRIALS_ON_SERVER = 25, 5
 BATCH, CONCURRENCY, LATENCY = 8, 2, 0.1
 TEXTS_PER_SECOND = BATCH * CONCURRENCY / LATENCY
 
@@ -129,13 +129,13 @@ def test_the_store_ends_as_after_an_undisturbed_run(fireworks: FireworksServer, 
 @pytest.mark.usefixtures("environment")
 def test_a_collection_on_a_server_ends_as_after_an_undisturbed_run(server_engine: Engine, tmp_path: Path) -> None:
     """The same there, where neither a path nor a process of ours goes with the one that is killed."""
-    corpora = tmp_path / "first", tmp_path / "second"
-    for edition, corpus in enumerate(corpora, 1):
-        write_corpus(corpus / "pages", edition=edition)
+    corpus = tmp_path / "corpus"
     with server_engine.place(tmp_path) as address:
-        finish(start_ingest(corpora[0], address))
+        write_corpus(corpus, edition=1)
+        finish(start_ingest(corpus, address))
+        write_corpus(corpus, edition=2)
         started = time.monotonic()
-        finish(start_ingest(corpora[1], address))
+        finish(start_ingest(corpus, address))
         seconds = time.monotonic() - started
         settings = settle(Settings(), address)
         expected = read_store(settings)
@@ -143,13 +143,15 @@ def test_a_collection_on_a_server_ends_as_after_an_undisturbed_run(server_engine
         moments = random.Random(3)  # noqa: S311  no secret depends on it
         broken = 0
         for _ in range(TRIALS_ON_SERVER):
-            finish(start_ingest(corpora[0], address))
-            process = start_ingest(corpora[1], address)
+            write_corpus(corpus, edition=1)
+            finish(start_ingest(corpus, address))
+            write_corpus(corpus, edition=2)
+            process = start_ingest(corpus, address)
             time.sleep(moments.uniform(0.4, 1.0) * seconds)
             process.kill()
             process.communicate()
             broken += process.returncode != 0
-            finish(start_ingest(corpora[1], address))
+            finish(start_ingest(corpus, address))
             assert read_store(settings) == expected
     assert broken > TRIALS_ON_SERVER / 2, "most runs had ended before they were killed"
 
