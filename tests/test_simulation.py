@@ -55,10 +55,10 @@ def test_what_is_left_out_would_have_come_out_the_same(
     simulate: Any, starting: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Simulated to its last chunk, a run takes as long as reckoned from its steady part."""
-    reckoned = simulate.simulate(starting, 60_000)
+    reckoned = simulate.simulate(starting, 120_000)
     monkeypatch.setattr(simulate, "MOST_WINDOWS", 1000)
     monkeypatch.setattr(simulate, "STEADY", -1.0)
-    whole = simulate.simulate(starting, 60_000)
+    whole = simulate.simulate(starting, 120_000)
     assert (whole.simulated, reckoned.simulated < 0.7) == (1.0, True)
     assert reckoned.hours == pytest.approx(whole.hours, rel=0.03)
 

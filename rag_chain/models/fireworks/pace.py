@@ -23,6 +23,8 @@ NO_BETTER, MOST_REFUSED = 0.7, 0.7
 # Seconds between requests when one at a time is over the account's rate: doubled while more than a share of them is
 # refused for it, less when fewer are. Ten requests a minute, the least that Fireworks gives, are 6 s apart.
 FIRST_PAUSE, LONGEST_PAUSE, EASING, LITTLE_REFUSED = 0.05, 8.0, 0.7, 0.2
+# Pauses begin when so many of as many rounds are: where half of all are refused, whoever asks, that is not by chance.
+MOST_FOR_RATE, ROUNDS = 0.75, 3
 OVER_THE_RATE = 429
 
 
@@ -126,7 +128,9 @@ class Pace:
             self._truce_until = self._started + self._truce
             self._truce *= 2
             self._many = Refusals()
-        elif self._few.for_rate > LITTLE_REFUSED * self._few.asked:
+        elif not self._pause and self._few.asked < ROUNDS * self.most:
+            return
+        elif self._few.for_rate > (LITTLE_REFUSED if self._pause else MOST_FOR_RATE) * self._few.asked:
             self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
         else:
             self._pause = self._pause * EASING if self._pause > FIRST_PAUSE else 0.0
