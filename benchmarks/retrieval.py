@@ -75,7 +75,7 @@ def variants() -> Iterator[tuple[str, Fusion, float | None]]:
     yield "**rag_chain**", ours, None
 
 
-def measure(folder: Path, qrels: str, store: Path, limit: int | None) -> dict[str, float]:
+def measure(folder: Path, qrels: str, store: Path, model: dict[str, str], limit: int | None) -> dict[str, float]:
     """Return nDCG@10 of each variant."""
     from rag_chain import Settings
     from rag_chain.evaluation.datasets import read_dataset
@@ -84,7 +84,7 @@ def measure(folder: Path, qrels: str, store: Path, limit: int | None) -> dict[st
     from rag_chain.pipeline import build_search
 
     dataset = read_dataset(folder, [qrels])
-    settings = ingest_dataset(dataset, Settings(provider="local", milvus_uri=str(store)))
+    settings = ingest_dataset(dataset, Settings(provider="local", milvus_uri=str(store), **model))
     retriever = build_search(settings, build_embeddings(settings))
     found: dict[str, dict[str, list[str]]] = {}
     for question in dataset.questions[:limit]:
@@ -145,25 +145,7 @@ def ndcg(dataset: Dataset, rankings: Mapping[str, list[str]]) -> float:
     return mean(list(measure_rankings(relevant, rankings)["ndcg@10"].values()))
 
 
-def write_report(found: Mapping[str, Mapping[str, float]], machine: Mapping[str, Any]) -> str:
-    """Return the report as Markdown."""
-    sets = list(found)
-    names = list(next(iter(found.values())))
-    rows = [
-        [name, *(f"{found[s][name]:.3f}" for s in sets), f"{sum(found[s][name] for s in sets) / len(sets):.3f}"]
-        for name in names
-    ]
-    return f"""# Retrieval
-
-`python benchmarks/retrieval.py --save`
-
-{write_machine(machine)}
-
-nDCG@10 of documents (a document stands where its best chunk does), local model all-MiniLM-L6-v2 int8, chunks of 200
-tokens, {DEPTH} chunks from each ranking. The number behind a fusion is the vectors' weight.
-
-{write_table(["", *sets, "mean"], rows)}
-
+NOTES = """\
 - **The default** weighs vectors 0.6 and words 0.4; a question that is not in Latin script, which the local model has
   never read, 0.35 and 0.65. The weights were chosen on these questions; the differences between neighbouring weights
   are smaller than what another draw of questions would change.
@@ -175,27 +157,57 @@ tokens, {DEPTH} chunks from each ranking. The number behind a fusion is the vect
 """
 
 
+def write_report(found: Mapping[str, Mapping[str, float]], machine: Mapping[str, Any], model: str | None) -> str:
+    """Return the report as Markdown."""
+    sets = list(found)
+    names = list(next(iter(found.values())))
+    rows = [
+        [name, *(f"{found[s][name]:.3f}" for s in sets), f"{sum(found[s][name] for s in sets) / len(sets):.3f}"]
+        for name in names
+    ]
+    return f"""# Retrieval
+
+`{" ".join(["python benchmarks/retrieval.py", *sys.argv[1:]])}`
+
+{write_machine(machine)}
+
+nDCG@10 of documents (a document stands where its best chunk does), local model {model or "all-MiniLM-L6-v2 int8"},
+chunks of 200 tokens, {DEPTH} chunks from each ranking. The number behind a fusion is the vectors' weight.
+
+{write_table(["", *sets, "mean"], rows)}
+
+{"" if model else NOTES}"""
+
+
 def main() -> None:
     """Measure and print; ``--save`` keeps the report beside this script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder with the collections")
     parser.add_argument("--store", type=Path, help="Milvus Lite path to keep; default: a temporary one")
+    parser.add_argument("--only", default="*", help="pattern of the collections' names")
+    parser.add_argument("--model", help="RAG_EMBEDDING_MODEL of the local provider (default: its own)")
     parser.add_argument("--limit", type=int, help="take the first N questions of each")
-    parser.add_argument("--save", action="store_true", help="write retrieval.md and results/retrieval.json")
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="write retrieval.md and results/retrieval.json, with the name of another model in theirs",
+    )
     options = parser.parse_args()
     machine, found = describe_machine(), {}
+    model = {"embedding_model": options.model} if options.model else {}
     with tempfile.TemporaryDirectory() as folder:
-        for file in sorted(options.data.glob("*/qrels/test*.tsv")):
+        for file in sorted(options.data.glob(f"{options.only}/qrels/test*.tsv")):
             if file.stem not in {"test_graded", "test_incl_minus1"}:
                 name = f"{file.parents[1].name} {file.stem.removeprefix('test').lstrip('_')}".strip()
                 print(name, file=sys.stderr, flush=True)
                 store = options.store or Path(folder) / "benchmark.db"
-                found[name] = measure(file.parents[1], file.stem, store, options.limit)
-    report = write_report(found, machine)
+                found[name] = measure(file.parents[1], file.stem, store, model, options.limit)
+    report = write_report(found, machine, options.model)
     print(report)
     if options.save:
-        (HERE / "retrieval.md").write_text(report, "utf-8")
-        (HERE / "results" / "retrieval.json").write_text(
+        name = f"retrieval_{options.model}" if options.model else "retrieval"
+        (HERE / f"{name}.md").write_text(report, "utf-8")
+        (HERE / "results" / f"{name}.json").write_text(
             json.dumps({"machine": machine, "ndcg@10": found}, indent=1), "utf-8"
         )
 

@@ -97,7 +97,8 @@ class Settings(MilvusSettings):
     )
     embedding_model: str = Field(
         FIREWORKS_EMBEDDING_MODEL,
-        description="Embedding model; with the local provider, a folder with model.onnx and tokenizer.json.",
+        description="Embedding model; with the local provider multilingual, or a folder with model.onnx and "
+        "tokenizer.json.",
     )
     embedding_dimensions: int | None = Field(
         None,

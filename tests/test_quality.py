@@ -52,6 +52,15 @@ def test_other_languages_are_not_below_their_words(local: Settings, language: st
     assert found["hybrid"] >= found["bm25"] - 0.015
 
 
+def test_the_multilingual_model_reads_other_languages(local: Settings) -> None:
+    """Questions in six languages about the English FAQ, with hardly a word in common."""
+    settings = local.with_changes(embedding_model="multilingual")
+    for language in ("ko", "ja", "zh", "de", "fr", "es"):
+        found = measure(read_dataset(DATA / "milvus-faq", [f"test_{language}"]), settings)
+        assert found["hybrid"] >= 0.75
+        assert found["hybrid"] > 0.1 + found["bm25"]
+
+
 @pytest.fixture
 def squad() -> Dataset:
     """A twentieth of the questions, with and without an answer."""

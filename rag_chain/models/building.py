@@ -30,7 +30,10 @@ def build_embeddings(settings: Settings) -> EmbeddingModel:
     """Return the embedding model; no request is sent and no weights are read yet."""
     if settings.resolved_provider == "local":
         from rag_chain.models.local import LocalEmbeddings
+        from rag_chain.models.multilingual import MULTILINGUAL, MultilingualEmbeddings
 
+        if settings.embedding_model == MULTILINGUAL:
+            return MultilingualEmbeddings(settings.embedding_dimensions)
         own = settings.embedding_model != FIREWORKS_EMBEDDING_MODEL
         folder = settings.embedding_model if own else None
         return LocalEmbeddings(folder, dimensions=settings.embedding_dimensions)

