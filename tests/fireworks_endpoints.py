@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.fireworks_chat import Generation, generate
@@ -96,7 +96,7 @@ class EndpointHandler(WireHandler):
             return
         # Recorded before it is written: a client that has the answer must find it in the records.
         request.status, request.finished = outcome.status, time.monotonic()
-        self.write_reply(outcome)
+        self.write_reply(replace(outcome, headers={**outcome.headers, **self.api.reply_headers}))
 
     def _work_out(self, request: Request) -> Reply | _Stream:
         if request.path == f"{ROOT}/models":

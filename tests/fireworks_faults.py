@@ -2,6 +2,7 @@
 
 import math
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -167,6 +168,27 @@ class Unembeddable(Refuse):
 
     def spoil(self, rows: list[Row]) -> list[Row]:
         return [(index, np.zeros_like(vector)) for index, vector in rows]
+
+
+class Limit(EmbeddingFault):
+    """Requests over a rate are refused with 429; so many may come at once after a rest."""
+
+    def __init__(self, per_second: float, at_once: float) -> None:
+        self.per_second = per_second
+        self.at_once = self.level = at_once
+        self._looked_at = time.monotonic()
+
+    def applies(self, body: Mapping[str, Any]) -> bool:
+        now = time.monotonic()
+        self.level = min(self.level + (now - self._looked_at) * self.per_second, self.at_once)
+        self._looked_at = now
+        if self.level < 1:
+            return True
+        self.level -= 1
+        return False
+
+    def refuse(self) -> Reply:
+        return encode(error_body(429), 429)
 
 
 @dataclass(frozen=True)

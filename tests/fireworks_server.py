@@ -31,6 +31,7 @@ class FireworksServer:
     """A context manager; its settings may be changed while it serves.
 
     ``concurrency`` and the latencies are about embeddings: so many are worked on at once, the rest wait.
+    ``reply_headers`` are sent with every answer, such as a limit.
     ``most_at_once`` counts those that wait too: it is what the client had in flight.
     """
 
@@ -43,6 +44,7 @@ class FireworksServer:
     answer: str | Callable[[dict[str, Any]], str] = answer_from_first_source
     token_delay: float = 0.0
     reasoning: str = ""
+    reply_headers: dict[str, str] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
     requests: list[Request] = field(default_factory=list, init=False)
     most_at_once: int = field(default=0, init=False)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rag_chain.models.embedding import EmbeddingModel
     from rag_chain.models.fireworks.client import FireworksClient
+    from rag_chain.models.fireworks.pace import Budget
     from rag_chain.models.reranking import Reranker
     from rag_chain.models.usage import Usage
     from rag_chain.settings import Settings
@@ -26,8 +27,11 @@ CHAT_ATTEMPTS = 4
 EMBEDDING_PAUSE = 1.0
 
 
-def build_embeddings(settings: Settings) -> EmbeddingModel:
-    """Return the embedding model; no request is sent and no weights are read yet."""
+def build_embeddings(settings: Settings, budget: Budget | None = None) -> EmbeddingModel:
+    """Return the embedding model; no request is sent and no weights are read yet.
+
+    ``budget`` is what several processes share; a model on this machine needs none.
+    """
     if settings.resolved_provider == "local":
         from rag_chain.models.local import LocalEmbeddings
         from rag_chain.models.multilingual import MULTILINGUAL, MultilingualEmbeddings
@@ -46,6 +50,7 @@ def build_embeddings(settings: Settings) -> EmbeddingModel:
         batch_size=settings.embedding_batch,
         batch_tokens=settings.embedding_batch_tokens,
         concurrency=settings.embedding_concurrency,
+        budget=budget,
     )
 
 

@@ -38,6 +38,7 @@ READ_BYTES = 1 << 18
 CLOSING_SECONDS = 0.25
 
 Slot: TypeAlias = "Callable[[], AbstractAsyncContextManager[None]]"
+Hear: TypeAlias = "Callable[[int, Mapping[str, str]], None]"
 
 
 class _Transport(AiohttpTransport):
@@ -91,13 +92,16 @@ class FireworksClient:
         # Closed on its own loop and without waiting, since the last reference may go in any thread.
         weakref.finalize(self, _close, self.loop, self._http)
 
-    async def post(self, path: str, body: Mapping[str, Any], slot: Slot = nullcontext) -> Any:
-        """Send a request and return the JSON of the reply; every attempt is made inside a ``slot()``."""
+    async def post(self, path: str, body: Mapping[str, Any], slot: Slot = nullcontext, hear: Hear | None = None) -> Any:
+        """Send a request and return the JSON of the reply; every attempt is made inside a ``slot()``.
+
+        ``hear`` is told the status and the headers of every reply, of refusals too.
+        """
         with self._deadline() as deadline:
 
             async def attempt() -> httpx.Response:
                 async with _in_turn(slot(), deadline):
-                    return await self._send(path, body, stream=False)
+                    return await self._send(path, body, stream=False, hear=hear)
 
             response: httpx.Response = await self._retrying()(attempt)
         try:
@@ -139,11 +143,15 @@ class FireworksClient:
         finally:
             await response.aclose()
 
-    async def _send(self, path: str, body: Mapping[str, Any], *, stream: bool) -> httpx.Response:
+    async def _send(
+        self, path: str, body: Mapping[str, Any], *, stream: bool, hear: Hear | None = None
+    ) -> httpx.Response:
         """Send a request once; an error status or no answer becomes one of rag_chain's exceptions."""
         try:
             request = self._http.build_request("POST", f"{self.address}/v1{path}", content=orjson.dumps(body))
             response = await self._http.send(request, stream=stream)
+            if hear is not None:
+                hear(response.status_code, response.headers)
             if response.is_success:
                 return response
             await response.aread()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 from collections import Counter, deque
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rag_chain.errors import ModelError
     from rag_chain.models.embedding import Vectors
     from rag_chain.models.fireworks.client import FireworksClient
+    from rag_chain.models.fireworks.pace import Budget
 
 # A provider that gives a wrong reply this often in a row is broken, not unlucky: of one that spoils a quarter of
 # its replies, one batch in 4,000 meets that, and then each of its halves would have to.
@@ -32,6 +34,8 @@ READ_ATTEMPTS = 6
 # Batches in the air or answered and waiting for an older one, for each that may be in flight: one that the
 # provider stalls must not hold up the others.
 AHEAD = 16
+# English has about four; what is reckoned too many is given back when the bill comes.
+BYTES_PER_TOKEN = 3
 # Texts that fail alone, one after the other: more than so many, and the provider is at fault.
 MOST_IN_A_ROW = 16
 
@@ -39,11 +43,11 @@ MOST_IN_A_ROW = 16
 class FireworksEmbeddings(EmbeddingModel):
     """LangChain embeddings of a Fireworks model, or of any server with the same API.
 
-    Sends at most ``batch_size`` texts in a request and ``concurrency`` requests at once, fewer
-    while the provider is busy. Replies are ordered by ``index`` and checked for count, dimensions
-    and finite values; vectors have unit length. A batch that is refused, or keeps failing where
-    others succeed, is halved until the text at fault stands alone; that one is refused. Where the
-    server does not heed ``dimensions``, vectors of a model that was trained for it are cut here.
+    Sends at most ``batch_size`` texts in a request and ``concurrency`` requests at once, fewer while
+    the provider is busy or the ``budget`` is used up. Replies are ordered by ``index`` and checked for
+    count, dimensions and finite values; vectors have unit length. A batch that is refused, or keeps
+    failing where others succeed, is halved until the text at fault stands alone; that one is refused. Where
+    the server does not heed ``dimensions``, vectors of a model that was trained for it are cut here.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class FireworksEmbeddings(EmbeddingModel):
         batch_size: int = 64,
         batch_tokens: int = 65_536,
         concurrency: int = 8,
+        budget: Budget | None = None,
     ) -> None:
         check_dimensions(model, dimensions)
         self.model = model
@@ -64,7 +69,7 @@ class FireworksEmbeddings(EmbeddingModel):
         self.usage = EmbeddingUsage()
         self._client = client
         self._concurrency = concurrency
-        self._pace = Pace(concurrency)
+        self._pace = Pace(concurrency, budget)
         self._failed_in_a_row = 0
         # Where it was not asked for it is learned from the replies: one model has one length.
         self._length = dimensions
@@ -148,13 +153,18 @@ class FireworksEmbeddings(EmbeddingModel):
         body: dict[str, Any] = {"model": self.model, "input": texts}
         if self.dimensions is not None:
             body["dimensions"] = self.dimensions
+        size = sum(len(text.encode("utf-8", "replace")) for text in texts) // BYTES_PER_TOKEN
+        slot, budget = partial(self._pace.slot, size), self._pace.budget
         for attempt in count(1):
             try:
-                reply = await self._client.post("/embeddings", body, self._pace.slot)
-                return self._read(reply, len(texts), confirm=confirm)
+                reply = await self._client.post("/embeddings", body, slot, budget.hear)
+                vectors = self._read(reply, len(texts), confirm=confirm)
             except BadReplyError:
                 if attempt >= READ_ATTEMPTS:
                     raise
+            else:
+                budget.settle(size, _billed_tokens(reply) or size)
+                return vectors
         raise AssertionError  # The loop ends in a return or an exception.
 
     def _read(self, reply: Any, expected: int, *, confirm: bool) -> Vectors:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rag_chain.models.fireworks.replies import RetryLaterError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
 
 # The first time that slowing down turned out to be in vain it is given up for so many requests, in multiples of
@@ -26,6 +26,32 @@ FIRST_PAUSE, LONGEST_PAUSE, EASING, LITTLE_REFUSED = 0.05, 8.0, 0.7, 0.2
 # Pauses begin when so many of as many rounds are: where half of all are refused, whoever asks, that is not by chance.
 MOST_FOR_RATE, ROUNDS = 0.75, 3
 OVER_THE_RATE = 429
+
+
+class Budget(Protocol):
+    """What several processes may send together in a minute; each asks before it sends, and tells what it hears."""
+
+    async def take(self, tokens: int) -> None:
+        """Wait until a request of about so many tokens may be sent."""
+
+    def hear(self, status: int, headers: Mapping[str, str]) -> None:
+        """Learn from a reply: the provider's limits are in its headers."""
+
+    def settle(self, taken: int, billed: int) -> None:
+        """Put right what was taken for a request by what it was billed."""
+
+
+class Unlimited:
+    """No budget: the pace alone adapts to the provider's answers."""
+
+    async def take(self, tokens: int) -> None:
+        """Go on at once."""
+
+    def hear(self, status: int, headers: Mapping[str, str]) -> None:
+        """Learn nothing."""
+
+    def settle(self, taken: int, billed: int) -> None:
+        """Keep no account."""
 
 
 class Refusals:
@@ -54,11 +80,13 @@ class Pace:
     Starts at ``most``: the provider's answer, not caution, is the signal. Where it refuses the same
     share of a few requests as of many, its refusals are not about us, and slowing down is given up
     for a while. Where one at a time is refused for the rate (429), pauses come between them: a
-    minute's tokens may be fewer than that takes. Belongs to one event loop.
+    minute's tokens may be fewer than that takes. Before each request the ``budget`` is asked, which may be
+    shared with other processes. Belongs to one event loop.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, budget: Budget | None = None) -> None:
         self.most = most
+        self.budget = budget or Unlimited()
         self.limit = float(most)
         self._busy = 0
         self._started = 0
@@ -70,11 +98,12 @@ class Pace:
         self._freed: asyncio.Condition | None = None
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Wait for a free slot and hold it; what the request meets adjusts the limit."""
+    async def slot(self, tokens: int = 0) -> AsyncIterator[None]:
+        """Wait for a free slot, and for the budget, and hold it; what the request meets adjusts the limit."""
         number = await self._enter()
         level = self._few if self.limit <= max(self.most / 4, 1) else self._many
         try:
+            await self.budget.take(tokens)
             await self._rest()
             yield
         except RetryLaterError as error:

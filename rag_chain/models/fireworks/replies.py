@@ -32,7 +32,8 @@ _MENDS = {
 class RetryLaterError(ProviderBusyError):
     """The provider is busy (``status``); ``seconds`` is how long it asked us to wait, where it did."""
 
-    def __init__(self, message: str, status: int, seconds: float | None = None) -> None:
+    # Pickling calls it with the message alone; the rest follows.
+    def __init__(self, message: str, status: int = 503, seconds: float | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.seconds = seconds
