@@ -252,10 +252,11 @@ class Store:
         """Make everything written so far durable and quick to search."""
         self._run("flushing", lambda c: c.flush(self.name, timeout=max(self._timeout, FLUSH_SECONDS)))
 
-    def count(self) -> int:
-        """Return the number of chunks."""
+    def count(self, sources: Sequence[str] = ()) -> int:
+        """Return the number of chunks, or of those of some documents; one that is there twice counts twice."""
+        expression = build_expression({"source": sources}) if sources else ""
         options = {"output_fields": ["count(*)"], "consistency_level": "Strong", "timeout": self._timeout}
-        rows = self._run("counting chunks", lambda c: c.query(self.name, filter="", **options))
+        rows = self._run("counting chunks", lambda c: c.query(self.name, filter=expression, **options))
         return int(rows[0]["count(*)"])
 
     def fields(self) -> list[str]:
@@ -324,11 +325,13 @@ class Store:
         return described
 
 
-def open_store(settings: Settings, *, hosted: bool = False, meanwhile: Callable[[], None] = lambda: None) -> Store:
+def open_store(
+    settings: Settings, *, name: str = "", hosted: bool = False, meanwhile: Callable[[], None] = lambda: None
+) -> Store:
     """Connect to the Milvus that the settings name, for their tenant; the collection need not exist yet.
 
-    ``hosted`` is for much work: Milvus Lite then gets a process of its own, and while that one
-    starts, ``meanwhile`` is done.
+    ``name`` is one of the collections behind the tenant's name. ``hosted`` is for much work: Milvus
+    Lite then gets a process of its own, and while that one starts, ``meanwhile`` is done.
     """
     layout = read_layout(settings)
     path = Path(settings.milvus_uri)
@@ -339,4 +342,4 @@ def open_store(settings: Settings, *, hosted: bool = False, meanwhile: Callable[
     authority, certificate, key = (str(file.expanduser()) if file else "" for file in files)
     tls = Tls(authority, certificate, key, settings.milvus_server_name or "")
     address = Address(uri, token, settings.milvus_db_name or "", settings.store_timeout, hosted, tls, meanwhile)
-    return Store(address, settings.tenant_collection, settings.language, settings.tenant, layout)
+    return Store(address, name or settings.tenant_collection, settings.language, settings.tenant, layout)
