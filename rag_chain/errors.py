@@ -15,6 +15,7 @@
     │   ├── ProviderUnreachableError  no connection, or no reply in time
     │   └── BadReplyError           the reply is not what the API promises
     │       └── CutReplyError       the answer's stream ended before the model had finished
+    ├── ClusterError                Ray could not do what was asked
     ├── DatasetError                questions to evaluate with can't be read
     └── StoreError                  Milvus could not do what was asked
         ├── StoreUnreachableError   no Milvus at this address
@@ -46,6 +47,10 @@ class NoDocumentsError(DocumentError):
 
 class DatasetError(RagChainError):
     """Questions to evaluate with, or the results of an evaluation, can't be read."""
+
+
+class ClusterError(RagChainError):
+    """Ray could not be started or joined, or its processes kept dying."""
 
 
 class ModelError(RagChainError):

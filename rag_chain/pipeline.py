@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from rag_chain.settings import Settings
+from rag_chain.settings import Engine, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 
     from rag_chain.answering.types import Question
     from rag_chain.documents import Findings
-    from rag_chain.ingestion.plan import Plan, Work
-    from rag_chain.ingestion.reading import Reading
+    from rag_chain.engines import Job
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.ingestion.run import Progress
     from rag_chain.models.embedding import EmbeddingModel
@@ -32,10 +30,7 @@ if TYPE_CHECKING:
     from rag_chain.retrieval.dense import DenseRetriever
     from rag_chain.retrieval.hybrid import HybridRetriever
     from rag_chain.retrieval.refined import RefinedRetriever
-    from rag_chain.store.collection import Store
     from rag_chain.store.fingerprint import Fingerprint
-    from rag_chain.store.writing import CollectionWriter
-    from rag_chain.workers import Workers
 
 
 def ingest(
@@ -46,6 +41,8 @@ def ingest(
     rebuild: bool = False,
     keep_old: bool = False,
     prune: bool = True,
+    engine: Engine = "local",
+    ray_address: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> IngestReport:
     """Bring the collection in step with the documents at the given places.
@@ -56,7 +53,8 @@ def ingest(
     place when it is complete; with ``keep_old`` the old one stays in Milvus beside it, until a
     rebuild without ``keep_old`` drops all older ones. Documents that can't be read are in
     ``report.refused``; ``report.differences`` says where the documents came out otherwise than they
-    were planned.
+    were planned. ``engine="ray"`` has documents read, embedded and written by a Ray cluster, whose nodes must see
+    the same files: the one at ``ray_address``, or one that is started on this machine for as long.
     Raises a :class:`~rag_chain.errors.RagChainError` when nothing could be done.
     """
     from rag_chain.documents import find_documents
@@ -69,6 +67,8 @@ def ingest(
         rebuild=rebuild,
         keep_old=keep_old,
         prune=prune and not glob,
+        engine=engine,
+        ray_address=ray_address,
         on_progress=on_progress,
     )
 
@@ -80,23 +80,21 @@ def ingest_found(
     rebuild: bool = False,
     keep_old: bool = False,
     prune: bool = True,
+    engine: Engine = "local",
+    ray_address: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> IngestReport:
     """Bring the collection in step with documents that were found already, see :func:`ingest`."""
-    from rag_chain.ingestion.run import run_plan
+    from rag_chain.engines import run_here, run_on_ray
     from rag_chain.models.building import price_embedding
 
     started = monotonic()
     choices = {"rebuild": rebuild, "keep_old": keep_old, "prune": prune}
-    with _open_job(found, settings, **choices, writing=True) as job:
-        report = run_plan(
-            job.plan,
-            read=job.readers.map,
-            text_of=job.text_of,
-            embeddings=job.embeddings,
-            target=job.writer,
-            on_progress=on_progress,
-        )
+    with _open_job(found, settings, **choices, writing=True, engine=engine) as job:
+        if engine == "ray" and job.plan.work:
+            report = run_on_ray(job, ray_address, on_progress)
+        else:
+            report = run_here(job, on_progress)
         report.chunks_total = job.store.count() if job.store.exists() else 0
     report.dollars = price_embedding(job.settings, report.tokens)
     report.seconds = monotonic() - started
@@ -196,26 +194,21 @@ def make_fingerprint(settings: Settings, embeddings: EmbeddingModel) -> Fingerpr
     return {"schema": SCHEMA_VERSION, "splitter": splitter, "terms": terms, **embeddings.identity}
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What an ingest works with: the plan, who reads what it names, and where that goes."""
-
-    settings: Settings
-    embeddings: EmbeddingModel
-    store: Store
-    writer: CollectionWriter
-    plan: Plan
-    readers: Workers[Work, Reading]
-    text_of: Callable[[Document], str]
-
-
 @contextmanager
 def _open_job(
-    found: Findings, settings: Settings, *, rebuild: bool, prune: bool, writing: bool, keep_old: bool = False
-) -> Iterator[_Job]:
+    found: Findings,
+    settings: Settings,
+    *,
+    rebuild: bool,
+    prune: bool,
+    writing: bool,
+    keep_old: bool = False,
+    engine: Engine = "local",
+) -> Iterator[Job]:
     """Connect to the store and compare the documents with what it holds."""
     from rag_chain.documents import warm_up
     from rag_chain.documents.splitting import text_to_embed
+    from rag_chain.engines import Job, build_readers
     from rag_chain.ingestion.plan import make_plan
     from rag_chain.models.building import build_embeddings
     from rag_chain.store.collection import open_store
@@ -226,8 +219,8 @@ def _open_job(
     fingerprint = make_fingerprint(settings, embeddings)
     with ExitStack() as stack:
         much = found.gather() >= WORTH_BYTES
-        readers = stack.enter_context(_build_readers(settings))
-        if much:
+        readers = stack.enter_context(build_readers(settings))
+        if much and engine == "local":
             readers.start()
         store = stack.enter_context(open_store(settings, hosted=much and writing, meanwhile=warm_up))
         if writing:
@@ -238,20 +231,7 @@ def _open_job(
         held = store.catalogue() if exists else {}
         plan = make_plan(found, held, prune=prune, rebuild=rebuild)
         writer = CollectionWriter(store, fingerprint, rebuild=rebuild, keep_old=keep_old, catalogue=held)
-        yield _Job(settings, embeddings, store, writer, plan, readers, text_to_embed)
-
-
-def _build_readers(settings: Settings) -> Workers[Work, Reading]:
-    """Return what loads and splits documents, in processes of their own where that is worth it or safer."""
-    from rag_chain.documents import build_options, build_splitter, build_workers
-    from rag_chain.documents.loading import load_file
-    from rag_chain.ingestion.reading import Steps, read_document, refuse_reading
-    from rag_chain.store.rows import add_terms
-
-    load = partial(load_file, options=build_options(settings))
-    split = partial(add_terms, split=build_splitter(settings).iterate_chunks, language=settings.language)
-    steps = Steps(load, split)
-    return build_workers(partial(read_document, steps=steps), refuse_reading, settings)
+        yield Job(settings, embeddings, store, writer, plan, readers, text_to_embed)
 
 
 def _add_estimate(report: IngestReport, settings: Settings) -> None:

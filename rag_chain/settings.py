@@ -25,6 +25,7 @@ DEFAULT_TENANT = "default"
 TENANT_NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"
 
 Provider = Literal["fireworks", "local"]
+Engine = Literal["local", "ray"]
 
 
 def environment_name(field: str) -> str:
@@ -118,14 +119,14 @@ class Settings(MilvusSettings):
     embedding_requests_per_minute: int = Field(
         6000,
         gt=0,
-        description="Requests a minute for the estimate of --plan only, since the actual pace adapts to the "
-        "provider's answers; 10 without a payment method.",
+        description="Requests a minute, for the estimate of --plan and as the most that all processes of --engine ray "
+        "send; the local engine adapts to the provider's answers. 10 without a payment method.",
     )
     embedding_tokens_per_minute: int = Field(
         27_000_000,
         gt=0,
-        description="Tokens a minute for the estimate of --plan only: the limit of small models since October 2026; "
-        "whether it holds for embedding models is not documented.",
+        description="Tokens a minute, for the same: the limit of small models since October 2026; "
+        "whether it holds for embedding models is not documented. The provider's headers lower it.",
     )
     chat_model: str = Field(FIREWORKS_CHAT_MODEL, description="Chat model that writes the answer.")
     chat_fallbacks: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -266,6 +267,17 @@ class Settings(MilvusSettings):
         """Return these settings with some replaced, checked like any others."""
         return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
 
+    def with_absolute_paths(self) -> Self:
+        """Return these settings for processes that have another working folder."""
+        model = Path(self.embedding_model).expanduser()
+        paths = {"embedding_model": str(model.absolute())} if self._names_folder(model) else {}
+        if self.is_milvus_lite:
+            paths["milvus_uri"] = str(Path(self.milvus_uri).absolute())
+        return self.model_copy(update=paths)
+
+    def _names_folder(self, model: Path) -> bool:
+        return self.resolved_provider == "local" and model.is_dir()
+
     @property
     def resolved_provider(self) -> Provider:
         """Who embeds and answers, with ``auto`` resolved.
@@ -336,6 +348,12 @@ def hidden_from_vendors(*names: str) -> Iterator[None]:
 def keep_to_itself() -> None:
     """Have onnxruntime report to nobody; from 1.29 on it does by default, from its import on."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+def prepare_ray(address: str | None) -> str | None:
+    """Return the address given, or that of Ray's own variable; have Ray report to nobody."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    return address or os.environ.get("RAY_ADDRESS") or None
 
 
 def wants_traces() -> bool:

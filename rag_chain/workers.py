@@ -124,7 +124,7 @@ class Workers(Generic[T, R]):
 
     def map(self, tasks: Iterable[T]) -> Generator[R, None, None]:
         """Yield what each task gives, in order; at most a few groups are worked on ahead."""
-        for group in _group(tasks):
+        for group in group_tasks(tasks):
             if self._is_for_others(group):
                 self._waiting.append((group, self._send(group)))
             else:
@@ -193,7 +193,8 @@ class Workers(Generic[T, R]):
         return f"its parser failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def _group(tasks: Iterable[T]) -> Iterator[list[T]]:
+def group_tasks(tasks: Iterable[T]) -> Iterator[list[T]]:
+    """Yield the tasks in groups to be handed over at once, those that need a process apart from the others."""
     group: list[T] = []
     size = 0
     for task in tasks:

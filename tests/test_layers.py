@@ -18,6 +18,8 @@ LAYERS = (
     ("keys",),
     ("models", "store"),
     ("documents", "ingestion", "retrieval", "answering", "evaluation"),
+    ("cluster",),
+    ("engines",),
     ("pipeline",),
     ("diagnosis", "explaining", "measuring", "sizing"),
     ("server",),
@@ -27,6 +29,7 @@ LAYERS = (
 LEVEL = {stage: level for level, layer in enumerate(LAYERS) for stage in layer}
 
 DOORS = {
+    "ray": "cluster/",
     "langserve": "server/langserve_routes.py",
     "pymilvus": "store/",
     "milvus_lite": "store/",

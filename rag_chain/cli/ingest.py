@@ -33,7 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-old", action="store_true", help="with --rebuild: keep the old collection in Milvus")
     parser.set_defaults(refuse_usage=parser.error)
     parser.add_argument("--no-prune", dest="prune", action="store_false", help="keep documents that are gone")
-    parser.add_argument("--engine", choices=("local",), default="local", help="where the work is done")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where the work is done")
+    parser.add_argument(
+        "--ray-address", metavar="HOST:PORT", help="with --engine ray: its cluster, or auto; default: start one here"
+    )
     parser.add_argument(
         "--refusals", metavar="FILE", help="write refused documents to this file as JSON Lines; empty when none is"
     )
@@ -50,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
 
     if options.keep_old and not options.rebuild:
         options.refuse_usage("--keep-old needs --rebuild")
+    if options.ray_address and options.engine != "ray":
+        options.refuse_usage("--ray-address needs --engine ray")
     # Empty before any work: an unwritable path must not cost an ingest, nor old refusals pass for this run's.
     write_refusals(options.refusals, [])
     settings = read_settings(options)
@@ -59,7 +64,15 @@ def run(options: argparse.Namespace) -> int:
         report = plan_ingest(options.paths, settings, **choices)
     else:
         with progress_bar() as show:
-            report = ingest(options.paths, settings, **choices, keep_old=options.keep_old, on_progress=show)
+            report = ingest(
+                options.paths,
+                settings,
+                **choices,
+                keep_old=options.keep_old,
+                engine=options.engine,
+                ray_address=options.ray_address,
+                on_progress=show,
+            )
     write_refusals(options.refusals, report.refused)
     if options.json:
         print_json(report.to_json())
