@@ -51,7 +51,8 @@ MOVE = """
         if done >= 8000:
             print("ready", flush=True)
             sys.stdin.readline()
-    move(sys.argv[2], Settings(milvus_uri=sys.argv[1], collection=sys.argv[3]), on_progress=wait)
+    settings = Settings(milvus_uri=sys.argv[1], collection=sys.argv[3], move_token=sys.argv[5])
+    move(sys.argv[2], settings, database=sys.argv[4], on_progress=wait)
 """
 QUESTION = "Where do rows live?"
 
@@ -267,6 +268,16 @@ def read_name(process: subprocess.Popen[str]) -> str:
     return read_line(process).removeprefix("acknowledged ")
 
 
+def beside(remote: Settings, path: Path) -> Settings:
+    """Return settings for Milvus Lite, which may move what is there to the server."""
+    token = remote.milvus_token
+    return remote.with_changes(milvus_uri=str(path), milvus_token=None, milvus_db_name=None, move_token=token)
+
+
+def token_of(settings: Settings) -> str:
+    return settings.milvus_token.get_secret_value() if settings.milvus_token else ""
+
+
 def write_clusters(store: Store, chunks: int) -> None:
     """Fill a collection with documents of ten chunks, whose vectors lie in clusters as those of texts do."""
     store.create({"schema": 2, "model": "fake", "terms": "1/english"}, 768)
@@ -284,20 +295,26 @@ def write_clusters(store: Store, chunks: int) -> None:
 
 
 def test_twenty_thousand_chunks_move_without_a_model(
-    remote: Settings, provider: FireworksServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    remote: Settings,
+    provider: FireworksServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Killed on the way and told not to wait for the index, the same move completes: all there, once, and found."""
-    lite = remote.with_changes(milvus_uri=str(tmp_path / "source.db"))
+    lite = beside(remote, tmp_path / "source.db")
     with open_store(lite) as store:
         write_clusters(store, MOVED_CHUNKS)
-    with running(MOVE, lite.milvus_uri, remote.milvus_uri, lite.collection, seconds=300) as process:
+    database, token = remote.milvus_db_name or "", token_of(remote)
+    with running(MOVE, lite.milvus_uri, remote.milvus_uri, lite.collection, database, token, seconds=300) as process:
         process.kill()
     with open_store(remote) as store:
         assert not store.exists()
     with pytest.raises(StoreError, match=r"has not indexed .* run the same command again.*--wait"):
-        move(remote.milvus_uri, lite, index_seconds=0)
+        move(remote.milvus_uri, lite, database=database, index_seconds=0)
     command = ["move", "--milvus-uri", lite.milvus_uri, "--from-collection", lite.collection]
-    assert main([*command, "--to", remote.milvus_uri, "--json"]) == 0
+    monkeypatch.setenv("RAG_MOVE_TOKEN", token)
+    assert main([*command, "--to", remote.milvus_uri, "--to-db", database, "--json"]) == 0
     captured = capsys.readouterr()
     report = json.loads(captured.out)
     assert captured.err == ""
@@ -320,10 +337,10 @@ def test_twenty_thousand_chunks_move_without_a_model(
 
 def test_a_collection_comes_back_as_it_went(remote: Settings, folder: Path, fireworks: FireworksServer) -> None:
     """From Milvus Lite to the server, to another name there, and back, where it has its terms again."""
-    lite = remote.with_changes(milvus_uri="here.db")
+    lite = beside(remote, Path("here.db"))
     ingest(folder, lite)
     fireworks.requests.clear()
-    assert move(remote.milvus_uri, lite).copied == 4
+    assert move(remote.milvus_uri, lite, database=remote.milvus_db_name).copied == 4
     other = f"{remote.collection}_other"
     assert move(remote.milvus_uri, remote, collection=other).copied == 4
     assert move("back.db", remote.with_changes(collection=other), collection="back").copied == 4
@@ -337,13 +354,13 @@ def test_a_collection_comes_back_as_it_went(remote: Settings, folder: Path, fire
 
 def test_a_move_back_replaces_what_was_changed_meanwhile(remote: Settings, folder: Path) -> None:
     """A server's collection that somebody ingested into is not overwritten unasked."""
-    lite = remote.with_changes(milvus_uri="here.db")
+    lite = beside(remote, Path("here.db"))
     ingest(folder, lite)
-    move(remote.milvus_uri, lite)
+    move(remote.milvus_uri, lite, database=remote.milvus_db_name)
     (folder / "bears.txt").write_text("Polar bears swim far.\n", "utf-8")
     ingest(folder, remote)
     with pytest.raises(StoreError, match=r"already holds 4 chunks.*--replace"):
-        move(remote.milvus_uri, lite)
+        move(remote.milvus_uri, lite, database=remote.milvus_db_name)
     assert move("here.db", remote, replace=True).is_complete
     assert ingest(folder, lite).chunks_embedded == 0
 

@@ -12,7 +12,7 @@ from rag_chain.store.collection import open_store
 from rag_chain.store.repair import take_inventory
 from tests.cluster.conftest import killing
 from tests.test_crashes import read_store
-from tests.test_milvus_server import remote, uri  # noqa: F401  fixtures
+from tests.test_milvus_server import address, remote  # noqa: F401  fixtures
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -100,18 +100,20 @@ def test_both_ways_of_searching_agree(
     assert found == pytest.approx({key: score for key, score in by_formula.items() if key in ids}, rel=1e-5)
 
 
-def test_bm25_has_the_parameters_of_the_schema(store: Store) -> None:
+def test_bm25_has_the_parameters_of_the_schema(kept: Store) -> None:
     """Milvus Lite looks for them where Milvus does not, and says nothing when it finds none."""
-    assert dict(collection_of(store)._index_specs["sparse"].build_params) == BM25
+    kept.create(FINGERPRINT, 64)
+    assert dict(collection_of(kept)._index_specs["sparse"].build_params) == BM25
 
 
-def test_rows_that_were_not_flushed_are_found(store: Store) -> None:
+def test_rows_that_were_not_flushed_are_found(kept: Store) -> None:
     """A search sees what was written and removed just before it, by vectors and by words."""
-    write(store, make_chunks("a.md", "milvus stores rows"), make_chunks("c.md", "milvus"))
-    store.flush()
-    write(store, make_chunks("b.md", "milvus stores files"))
-    store.remove({"a.md": ""})
-    for hits in (search_vectors(store), search_words(store, "milvus")):
+    kept.create(FINGERPRINT, 64)
+    write(kept, make_chunks("a.md", "milvus stores rows"), make_chunks("c.md", "milvus"))
+    kept.flush()
+    write(kept, make_chunks("b.md", "milvus stores files"))
+    kept.remove({"a.md": ""})
+    for hits in (search_vectors(kept), search_words(kept, "milvus")):
         assert {hit["entity"]["source"] for hit in hits} == {"b.md", "c.md"}
 
 

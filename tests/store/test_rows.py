@@ -25,7 +25,7 @@ def test_limits_are_met_to_the_byte(store: Store) -> None:
     chunk = make_chunks("é" * (SOURCE_BYTES // 2), "é" * (TEXT_BYTES // 2), uri="u" * URI_BYTES)
     chunk[0].metadata |= {"title": "é" * TITLE_BYTES, "heading": "é" * HEADING_BYTES}
     write(store, chunk)
-    (row,) = store.client.query(store.name, filter='id != ""', output_fields=["*"])
+    (row,) = store.client.query(store.name, 'id != ""', ["*"], consistency_level="Strong")
     assert len(row["title"].encode()) == TITLE_BYTES
     assert len(row["heading"].encode()) == HEADING_BYTES
     assert len(row["text"].encode()) == TEXT_BYTES - 1
