@@ -29,6 +29,8 @@ from rag_chain.answering.types import Answer, Question
 from rag_chain.errors import QuestionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_core.documents import Document
     from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import LanguageModelInput
@@ -56,17 +58,26 @@ def build_answer_chain(
     citations.
     """
     template = check_prompt(prompt) if prompt else build_prompt(mode)
-    asking = RunnableLambda(_prompt_variables, name="context") | template.with_config(run_name="prompt")
+    asking = _quick(_prompt_variables, name="context") | template.with_config(run_name="prompt")
     model = chat_model.with_config(run_name="model")
     # Steps that give all at once are lambdas: an assign() takes a thread and two locks for each question.
     chain = (
-        RunnableLambda(read_question, name="question")
+        _quick(read_question, name="question")
         | _build_rewriting(chat_model)
         | _build_retrieval(retriever, context_tokens)
         | Answering(asking, model, may_know=mode == "open", embeddings=embeddings)
     )
     named = chain.with_config(run_name="rag_chain")
     return StoppableChain(bound=named).with_types(input_type=str | Question, output_type=Answer)  # type: ignore[arg-type]
+
+
+def _quick(step: Callable[[Any], dict[str, Any]], *, name: str) -> Runnable[Any, dict[str, Any]]:
+    """Return a step that takes so little time that another thread for it, in async code, would take more."""
+
+    async def astep(given: Any) -> dict[str, Any]:
+        return step(given)
+
+    return RunnableLambda(step, astep, name=name)
 
 
 def read_question(given: object) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 # What models write for [1]: lists of numbers, and the brackets of some with what they mean by their source.
 _ONE = r"\[\d{1,3}(?:\s*,\s*\d{1,3})*\]|【\d{1,3}(?:[†:][^】\n]{0,40})?】"
-_MARKS = re.compile(rf"([ \t]*)((?:{_ONE})(?:[ \t]?(?:{_ONE}))*)")
+_MARKS = re.compile(rf"(?:{_ONE})(?:[ \t]?(?:{_ONE}))*")
 _NUMBERS = re.compile(r"\[([\d\s,]+)\]|【(\d+)")
 # What may become a row of them, or go on as one, when more has come; code in backticks is no place for one.
 _BEGUN = re.compile(rf"[ \t]*(?:(?:{_ONE})[ \t]?)*(?:\[[\d\s,]{{0,20}}|【[^】\n]{{0,45}})?\Z")
@@ -61,14 +61,24 @@ class MarkFilter:
                 self._fence = "" if part == self._fence else self._fence or part
                 parts.append(part)
             else:
-                parts.append(part if self._fence else _MARKS.sub(self._rewrite, part))
+                parts += [part] if self._fence else self._rewrite_all(part)
         return "".join(parts)
 
+    def _rewrite_all(self, text: str) -> Iterator[str]:
+        """Yield the text piece by piece; of a mark that goes, the blanks before it go, too."""
+        end = 0
+        for found in _MARKS.finditer(text):
+            marks, before = self._rewrite(found), text[end : found.start()]
+            yield before if marks else before.rstrip(" \t")
+            yield marks
+            end = found.end()
+        yield text[end:]
+
     def _rewrite(self, found: re.Match[str]) -> str:
-        numbers = [int(n) for listed, one in _NUMBERS.findall(found[2]) for n in (listed or one).split(",")]
+        numbers = [int(n) for listed, one in _NUMBERS.findall(found[0]) for n in (listed or one).split(",")]
         # Sources are numbered from 1: [0] is the index of something.
         if numbers == [0]:
             return found[0]
         kept = [number for number in numbers if number in self._numbers]
         self.removed += len(numbers) - len(kept)
-        return f"{found[1]}{''.join(f'[{number}]' for number in kept)}" if kept else ""
+        return "".join(f"[{number}]" for number in kept)

@@ -73,14 +73,14 @@ class HybridRetriever(BaseRetriever):
         filter: Mapping[str, Any] | None = None,  # noqa: A002
         k: int | None = None,
     ) -> list[Document]:
-        async def search_dense() -> tuple[list[float], Found]:
-            vector = await self.embeddings.aembed_query(query)
-            return vector, await run_in_executor(None, self._near, vector, k, filter)
-
-        matching, (vector, nearest) = await asyncio.gather(
-            run_in_executor(None, self._match, query, k, filter), search_dense()
+        vector, matching = await asyncio.gather(
+            self.embeddings.aembed_query(query), run_in_executor(None, self._match, query, k, filter)
         )
-        return await run_in_executor(None, self._fuse, query, vector, nearest, matching, k)
+
+        def finish() -> list[Document]:
+            return self._fuse(query, vector, self._near(vector, k, filter), matching, k)
+
+        return await run_in_executor(None, finish)
 
     def _near(self, vector: list[float], k: int | None, conditions: Mapping[str, Any] | None) -> Found:
         index: Index = self.index

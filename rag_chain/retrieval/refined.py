@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.documents import BaseDocumentCompressor  # noqa: TC002  pydantic reads it
+from langchain_core.documents import BaseDocumentCompressor
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables.config import run_in_executor
 
@@ -12,7 +13,11 @@ from rag_chain.retrieval.hybrid import HybridRetriever
 from rag_chain.retrieval.refining import Diversity, Floor
 
 if TYPE_CHECKING:
-    from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+    from langchain_core.callbacks import (
+        AsyncCallbackManagerForRetrieverRun,
+        CallbackManagerForRetrieverRun,
+        Callbacks,
+    )
     from langchain_core.documents import Document
 
 
@@ -41,18 +46,32 @@ class RefinedRetriever(BaseRetriever):
     ) -> list[Document]:
         k, callbacks = k or self.k, run_manager.get_child()
         found = self.search.invoke(query, {"callbacks": callbacks}, k=max(self.candidates, k), **kwargs)
-        for step in self.steps_for(k):
-            self.complete_for(step, query, found)
-            found = list(step.compress_documents(found, query, callbacks))
-        return found[:k]
+        return self._take_steps(self.steps_for(k), query, found, callbacks)[:k]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None, **kwargs: Any
     ) -> list[Document]:
         k, callbacks = k or self.k, run_manager.get_child()
         found = await self.search.ainvoke(query, {"callbacks": callbacks}, k=max(self.candidates, k), **kwargs)
-        for step in self.steps_for(k):
-            if isinstance(step, LOOK_AT_SCORES):
+        # One thread for all that only computes: each way to a thread and back waits its turn among all that goes on.
+        for computes, steps in groupby(self.steps_for(k), _only_computes):
+            if computes:
+                found = await run_in_executor(None, self._take_steps, [*steps], query, found, callbacks)
+                continue
+            for step in steps:
                 await run_in_executor(None, self.complete_for, step, query, found)
-            found = list(await step.acompress_documents(found, query, callbacks))
+                found = list(await step.acompress_documents(found, query, callbacks))
         return found[:k]
+
+    def _take_steps(
+        self, steps: list[BaseDocumentCompressor], query: str, found: list[Document], callbacks: Callbacks
+    ) -> list[Document]:
+        for step in steps:
+            self.complete_for(step, query, found)
+            found = list(step.compress_documents(found, query, callbacks))
+        return found
+
+
+def _only_computes(step: BaseDocumentCompressor) -> bool:
+    """Return whether a step has no async form of its own."""
+    return type(step).acompress_documents is BaseDocumentCompressor.acompress_documents

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from rag_chain.settings import Settings
+
+
+WORKING_THREADS = 32
 
 
 def build_app(settings: Settings, *, hosted: bool = False) -> FastAPI:
@@ -71,6 +76,8 @@ def _lifespan(service: Service, *, hosted: bool) -> Callable[[FastAPI], Abstract
         end_tracing = start_tracing()
         anchor = await run_in_threadpool(service.host_store) if hosted else None
         if hosted:
+            # Half a dozen, the default, would be taken by as many searches on a slow network.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKING_THREADS, "rag_chain work"))
             await run_in_threadpool(_settle, service)
         yield
         await run_in_threadpool(end_tracing)

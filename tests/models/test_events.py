@@ -19,16 +19,17 @@ def chunk(text: str, **more: Any) -> bytes:
     return json.dumps(delta, separators=(",", ":"), ensure_ascii=len(text) % 2 == 0).encode()
 
 
-@given(TEXTS, st.sampled_from(["\n", "\r\n", "\r"]), st.lists(st.integers(1, 9), max_size=300))
-def test_any_cut_gives_the_same_events(texts: list[str], end: str, cuts: list[int]) -> None:
-    """Wherever the network cuts the bytes, and whatever ends the lines."""
-    lines = [
-        ": a comment",
-        *(f"event: x{end}data: {chunk(text).decode()}{end}" for text in texts),
-        "data:[DONE]",
-        "",
-        "",
-    ]
+@given(
+    TEXTS,
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.lists(st.integers(1, 9), max_size=300) | st.lists(st.integers(50, 400), max_size=9),
+    st.lists(st.sampled_from([[], ["event: x"], [": a comment", ""]]), max_size=12),
+)
+def test_any_cut_gives_the_same_events(texts: list[str], end: str, cuts: list[int], more: list[list[str]]) -> None:
+    """Wherever the network cuts the bytes, whatever ends the lines, and with lines of other kinds or without."""
+    others = [*more, *([[]] * len(texts))]
+    lines = [line for text, before in zip(texts, others, strict=False) for line in event_lines(text, before)]
+    lines += ["data:[DONE]", "", ""]
     stream = end.join(lines).encode()
     reader, read, place = EventReader(), list[bytes](), 0
     for cut in [*cuts, len(stream)]:
@@ -37,6 +38,10 @@ def test_any_cut_gives_the_same_events(texts: list[str], end: str, cuts: list[in
     assert read == [chunk(text) for text in texts]
     # A lone carriage return at the end may have been half of a line's end.
     assert reader.done or end == "\r"
+
+
+def event_lines(text: str, before: list[str]) -> list[str]:
+    return [*before, f"data: {chunk(text).decode()}", ""]
 
 
 @given(st.lists(st.tuples(st.text(max_size=5), st.sampled_from([{}, {"role": "assistant"}, {"tool_calls": []}]))))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 # Looks at all streams together, in a second; each costs about half a millisecond until it has reached its reader.
 LOOKS_PER_SECOND = 300
-END = b"[DONE]"
+DATA, END = b"data: ", b"[DONE]"
 
 _TEXT = re.compile(rb'"content":"([^"\\]*(?:\\.[^"\\]*)*)"')
 
@@ -37,6 +37,26 @@ class EventReader:
     def feed(self, part: bytes) -> list[bytes]:
         """Return the data of the events that are whole now; after the end mark ``done`` is set."""
         text = self._rest + part
+        return self._cut_plain(text) or self._cut(text)
+
+    def _cut_plain(self, text: bytes) -> list[bytes]:
+        """Return the events of a text that holds nothing but events of one line; else none, and change nothing.
+
+        That is what models send; it is cut at once, and not line by line.
+        """
+        head, _, rest = text.rpartition(b"\n\n")
+        if self._data or b"\r" in text or not head.startswith(DATA):
+            return []
+        events = head.split(b"\n\n")
+        if head.count(b"\n\n" + DATA) != len(events) - 1 or head.count(b"\n") != 2 * (len(events) - 1):
+            return []
+        found = [event[len(DATA) :] for event in events]
+        if END in found:
+            return []
+        self._rest = rest
+        return found
+
+    def _cut(self, text: bytes) -> list[bytes]:
         # A carriage return at the end may be the first half of a line end.
         held = text.endswith(b"\r")
         lines = text.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
@@ -54,11 +74,28 @@ class EventReader:
         return events
 
 
-def join_texts(events: Iterable[bytes]) -> list[bytes]:
+def join_texts(events: Sequence[bytes]) -> list[bytes]:
     """Return the events with each run of those that differ in nothing but the text they bring as one with all of it.
 
     That is what a model's tokens do, so hundreds are parsed as one.
     """
+    return _join_all(events) or _join_runs(events)
+
+
+def _join_all(events: Sequence[bytes]) -> list[bytes]:
+    """Return the one event that many are which differ in nothing but their texts; else none."""
+    found = _TEXT.search(events[0]) if len(events) > 1 else None
+    if found is None:
+        return []
+    before, after = events[0][: found.start(1)], events[0][found.end(1) :]
+    together, between = b"\n".join(events), after + b"\n" + before
+    text = together[len(before) : len(together) - len(after)].replace(between, b"")
+    alike = together.startswith(before) and together.endswith(after) and together.count(between) == len(events) - 1
+    # With a quote in it, it may be more than a text; an event that is otherwise leaves its line end.
+    return [before + text + after] if alike and b'"' not in text and b"\n" not in text else []
+
+
+def _join_runs(events: Iterable[bytes]) -> list[bytes]:
     joined: list[bytes] = []
     before, after, texts = b"", b"", list[bytes]()
     for event in events:
