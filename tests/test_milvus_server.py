@@ -428,7 +428,8 @@ def test_an_index_that_the_server_can_not_build_is_told(remote: Settings, monkey
     with open_store(settings) as store, pytest.raises(StoreError, match=r"does not build DISKANN .*RAG_INDEX_TYPE"):
         store.index.replace()
     assert search_sealed(settings, vectors[1], 5)[0][0] == "row 1"
-    given = {"milvus_uri": remote.milvus_uri, "collection": remote.collection, "index_type": "DISKANN"}
+    given = {name: getattr(remote, name) for name in ("milvus_uri", "milvus_token", "milvus_db_name")}
+    given |= {"index_type": "DISKANN"}
     (check,) = (one for one in diagnose({**given, "provider": "local"})["checks"] if one["name"] == "index")
     assert check["detail"] == "DISKANN, COSINE; 0 of 4,000 rows are in it"
 
