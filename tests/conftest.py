@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rag_chain import ingest
+from tests.corpus import leave_behind, settings_for, write_documents
 from tests.engines import Engine, real_server, unpack_server
 from tests.fireworks_server import FireworksServer
-from tests.library import leave_behind, settings_for, write_documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
