@@ -1,4 +1,4 @@
-"""One event loop in a thread of its own, so that sync and async callers share one network client."""
+"""One event loop for the network, so that sync and async callers share one client."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import os
 import queue
 import threading
+from contextlib import asynccontextmanager
 from contextvars import ContextVar, Token
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -20,6 +22,13 @@ T = TypeVar("T")
 _OPENING = threading.Lock()
 
 
+class Client(Protocol):
+    """What holds connections on a loop."""
+
+    async def aclose(self) -> None:
+        """Close them."""
+
+
 class StreamScope:
     """The streams that were started for one reader; entering it makes it the current one.
 
@@ -28,7 +37,7 @@ class StreamScope:
     """
 
     def __init__(self) -> None:
-        self._futures: list[Future[None]] = []
+        self._futures: list[Future[None] | asyncio.Future[None]] = []
         self._cancelled = False
         self._token: Token[StreamScope | None] | None = None
 
@@ -39,7 +48,7 @@ class StreamScope:
         if self._token is not None:
             _scope.reset(self._token)
 
-    def add(self, future: Future[None]) -> None:
+    def add(self, future: Future[None] | asyncio.Future[None]) -> None:
         """Count a stream in; one that comes too late ends at once."""
         self._futures.append(future)
         if self._cancelled:
@@ -56,22 +65,52 @@ _scope: ContextVar[StreamScope | None] = ContextVar("rag_chain_streams", default
 
 
 class BackgroundLoop:
-    """An event loop that runs for as long as the process does.
+    """An event loop that runs from its first use for as long as the process does.
 
     A network client bound to it serves every thread and every event loop of the application, and
-    its connections survive a second ``asyncio.run``.
+    its connections survive a second ``asyncio.run``. It has a thread of its own, unless a loop that runs
+    already was :meth:`adopted` before.
     """
 
     def __init__(self) -> None:
-        self._loop = _new_loop()
-        threading.Thread(target=self._loop.run_forever, name="rag_chain network", daemon=True).start()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = threading.Lock()
+        self._clients: WeakSet[Client] = WeakSet()
+
+    @asynccontextmanager
+    async def adopted(self) -> AsyncIterator[None]:
+        """Have the running loop do the work, within; the clients that did it there are closed in the end.
+
+        So a server's streams need not go from thread to thread. Where there is a loop already, it stays.
+        """
+        with self._starting:
+            own = self._loop is None
+            self._loop = self._loop or asyncio.get_running_loop()
+        try:
+            yield
+        finally:
+            if own:
+                await asyncio.gather(*(client.aclose() for client in self._clients))
+                self._loop = None
+
+    def attach(self, client: Client) -> None:
+        """Close a client with the loop, if it lives as long."""
+        self._clients.add(client)
+
+    def close(self, client: Client) -> None:
+        """Close a client, from any thread and without waiting."""
+        if self._loop is not None:
+            self.submit(client.aclose())
 
     def submit(self, work: Coroutine[object, object, T]) -> Future[T]:
         """Start work on the loop and return its future."""
+        with self._starting:
+            self._loop = self._loop or _run_in_thread()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def wait(self, work: Coroutine[object, object, T]) -> T:
         """Run work on the loop and wait for it here; an interrupt here cancels it there."""
+        self._refuse_here()
         future = self.submit(work)
         try:
             return future.result()
@@ -80,10 +119,11 @@ class BackgroundLoop:
 
     async def join(self, work: Coroutine[object, object, T]) -> T:
         """Run work on the loop and await it in the caller's own; cancellation is passed on."""
-        return await asyncio.wrap_future(self.submit(work))
+        return await (work if self._is_here() else asyncio.wrap_future(self.submit(work)))
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         """Yield what an async iterator gives on the loop; closing this closes that one."""
+        self._refuse_here()
         received: queue.SimpleQueue[T | None] = queue.SimpleQueue()
         future: Future[None] = self.submit(_drain(items, received.put))
         future.add_done_callback(lambda _: received.put(None))
@@ -99,9 +139,7 @@ class BackgroundLoop:
     async def aiterate(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
         """Yield, in the caller's loop, what an async iterator gives on this one."""
         received: asyncio.Queue[T | None] = asyncio.Queue()
-        own = asyncio.get_running_loop()
-        future = self.submit(_drain(items, lambda item: _hand_over(own, received, item)))
-        future.add_done_callback(lambda _: _hand_over(own, received, None))
+        future = self._drain_here(items, received) if self._is_here() else self._drain_there(items, received)
         _count_in(future)
         try:
             while (item := await received.get()) is not None:
@@ -110,6 +148,41 @@ class BackgroundLoop:
                 future.result()
         finally:
             future.cancel()
+
+    def _drain_here(self, items: AsyncIterator[T], received: asyncio.Queue[T | None]) -> asyncio.Future[None]:
+        """Read in a task, which can be ended while its reader is waiting for something else."""
+
+        def end(done: asyncio.Future[None]) -> None:
+            # An error that nobody waits for any more would be logged as forgotten.
+            _ = done.cancelled() or done.exception()
+            received.put_nowait(None)
+
+        task = asyncio.ensure_future(_drain(items, received.put_nowait))
+        task.add_done_callback(end)
+        return task
+
+    def _drain_there(self, items: AsyncIterator[T], received: asyncio.Queue[T | None]) -> Future[None]:
+        own = asyncio.get_running_loop()
+        future = self.submit(_drain(items, lambda item: _hand_over(own, received, item)))
+        future.add_done_callback(lambda _: _hand_over(own, received, None))
+        return future
+
+    def _is_here(self) -> bool:
+        """Return whether the caller is on this loop."""
+        try:
+            return self._loop is asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+
+    def _refuse_here(self) -> None:
+        if self._is_here():
+            raise RuntimeError("a loop can't wait for its own work: use the async form in async code")
+
+
+def _run_in_thread() -> asyncio.AbstractEventLoop:
+    loop = _new_loop()
+    threading.Thread(target=loop.run_forever, name="rag_chain network", daemon=True).start()
+    return loop
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -122,7 +195,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _count_in(future: Future[None]) -> None:
+def _count_in(future: Future[None] | asyncio.Future[None]) -> None:
     if (scope := _scope.get()) is not None:
         scope.add(future)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from rag_chain import __version__
 from rag_chain.errors import RagChainError
 from rag_chain.keys import KeyFile
+from rag_chain.models.background import open_loop
 from rag_chain.server import documents, langserve_routes, mcp_routes, openai_routes, page_routes
 from rag_chain.server.entrance import Entrance
 from rag_chain.server.gate import Gate
@@ -75,11 +76,13 @@ def _lifespan(service: Service, *, hosted: bool) -> Callable[[FastAPI], Abstract
     async def live(_: FastAPI) -> AsyncIterator[None]:
         end_tracing = start_tracing()
         anchor = await run_in_threadpool(service.host_store) if hosted else None
-        if hosted:
-            # Half a dozen, the default, would be taken by as many searches on a slow network.
-            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKING_THREADS, "rag_chain work"))
-            await run_in_threadpool(_settle, service)
-        yield
+        async with AsyncExitStack() as stack:
+            if hosted:
+                # Half a dozen, the default, would be taken by as many searches on a slow network.
+                asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKING_THREADS, "rag_chain work"))
+                await stack.enter_async_context(open_loop().adopted())
+                await run_in_threadpool(_settle, service)
+            yield
         await run_in_threadpool(end_tracing)
         if anchor is not None:
             anchor.close()

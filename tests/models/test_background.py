@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rag_chain.models.background import open_loop
+from rag_chain.models.background import BackgroundLoop, open_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,10 +79,6 @@ def test_there_is_one_loop() -> None:
 
 def test_work_runs_in_one_other_thread() -> None:
     """Work of several threads runs in one thread that is none of theirs."""
-
-    async def thread() -> int:
-        return threading.get_ident()
-
     with ThreadPoolExecutor(2) as pool:
         threads = set(pool.map(lambda _: open_loop().wait(thread()), range(4)))
     assert len(threads) == 1
@@ -190,6 +187,92 @@ def test_nothing_begins_before_the_first_item_is_asked_for() -> None:
     here.close()
     assert open_loop().wait(double(1)) == 2
     assert not begun.is_set()
+
+
+async def thread() -> int:
+    return threading.get_ident()
+
+
+class Connection:
+    """Remembers on which thread it was closed."""
+
+    closed_in = 0
+
+    async def aclose(self) -> None:
+        self.closed_in = threading.get_ident()
+
+
+def test_a_running_loop_can_be_adopted() -> None:
+    """Within, the work of all threads is done by the loop that runs, and clients are closed with it; then elsewhere."""
+    loop, connection, here = BackgroundLoop(), Connection(), threading.get_ident()
+    loop.attach(connection)
+
+    async def live() -> None:
+        async with loop.adopted():
+            assert await loop.join(thread()) == here
+            assert await asyncio.to_thread(lambda: loop.wait(thread())) == here
+            assert [number async for number in loop.aiterate(Numbers(3).count())] == [0, 1, 2]
+            assert await asyncio.to_thread(lambda: list(loop.iterate(Numbers(3).count()))) == [0, 1, 2]
+        assert connection.closed_in == here
+        assert await loop.join(thread()) != here
+
+    asyncio.run(live())
+
+
+def test_a_loop_that_runs_is_not_exchanged() -> None:
+    """Clients that are connected on a loop stay on it."""
+    loop, connection = BackgroundLoop(), Connection()
+    loop.attach(connection)
+    before = loop.wait(thread())
+
+    async def live() -> int:
+        async with loop.adopted():
+            return await loop.join(thread())
+
+    assert asyncio.run(live()) == before == loop.wait(thread())
+    assert not connection.closed_in
+
+
+def test_an_adopted_loop_does_not_wait_for_itself() -> None:
+    """What would stand still for ever raises."""
+    loop = BackgroundLoop()
+
+    async def live() -> None:
+        async with loop.adopted():
+            work, numbers = double(1), Numbers(1).count()
+            with pytest.raises(RuntimeError, match="async form"):
+                loop.wait(work)
+            with pytest.raises(RuntimeError, match="async form"):
+                next(iter(loop.iterate(numbers)))
+            work.close()
+
+    asyncio.run(live())
+
+
+def test_streams_on_an_adopted_loop_end_as_others_do(caplog: pytest.LogCaptureFixture) -> None:
+    """Errors come after the items, closing ends the iterator, and an error that nobody waits for is not logged."""
+    loop, closed, failing = BackgroundLoop(), Numbers(), Numbers(1, ValueError("unread"))
+
+    async def live() -> None:
+        async with loop.adopted():
+            here: Any = loop.aiterate(Numbers(2, ValueError("bad")).count())
+            assert [await anext(here), await anext(here)] == [0, 1]
+            with pytest.raises(ValueError, match="bad"):
+                await anext(here)
+            here = loop.aiterate(closed.count())
+            await anext(here)
+            await here.aclose()
+            await asyncio.sleep(0.01)
+            assert closed.ended.is_set()
+            here = loop.aiterate(failing.count())
+            await anext(here)
+            await asyncio.sleep(0.05)
+            await here.aclose()
+
+    asyncio.run(live())
+    gc.collect()
+    assert failing.ended.is_set()
+    assert not caplog.records
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from rag_chain.models.background import BackgroundLoop
-
 # A connection that takes longer won't come; a server that is silent for longer has hung.
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
@@ -89,8 +87,9 @@ class FireworksClient:
             # Its parser is in C and gives what came together as one; 0 connections are any number.
             transport=transport or _open_transport(),
         )
+        self.loop.attach(self._http)
         # Closed on its own loop and without waiting, since the last reference may go in any thread.
-        weakref.finalize(self, _close, self.loop, self._http)
+        weakref.finalize(self, self.loop.close, self._http)
 
     async def post(self, path: str, body: Mapping[str, Any], slot: Slot = nullcontext, hear: Hear | None = None) -> Any:
         """Send a request and return the JSON of the reply; every attempt is made inside a ``slot()``.
@@ -226,10 +225,6 @@ def _open_transport() -> httpx.AsyncBaseTransport:
 def _trusted() -> ssl.SSLContext:
     # Reading the root certificates takes 25 ms, so the clients of a process share them.
     return httpx.create_ssl_context()
-
-
-def _close(loop: BackgroundLoop, http: httpx.AsyncClient) -> None:
-    loop.submit(http.aclose())
 
 
 def _failure(state: RetryCallState) -> BaseException | None:
