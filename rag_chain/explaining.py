@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from rag_chain.answering.chain import number_sources
+from rag_chain.answering.asking import number_sources
 from rag_chain.answering.packing import pack_sources
 from rag_chain.models.building import build_embeddings
 from rag_chain.pipeline import build_refined_retriever

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import RunnableGenerator
 
 from rag_chain import Question, Settings, build_chain, build_retriever, ingest, plan_ingest
-from rag_chain.errors import EmptyStoreError, FingerprintError, NoDocumentsError, QuestionError
+from rag_chain.errors import EmptyStoreError, FingerprintError, ModelError, NoDocumentsError, QuestionError
 from tests.fireworks_faults import Status
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -23,6 +27,12 @@ if TYPE_CHECKING:
     from tests.fireworks_server import FireworksServer
 
 QUESTION = "Where do rows live?"
+
+
+def wait_for(thing: Callable[[], object]) -> None:
+    """Return when there is such a thing."""
+    while not thing():
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -120,6 +130,62 @@ def test_leaving_a_stream_stops_the_model(library: Settings, fireworks: Firework
     stream.close()  # type: ignore[attr-defined]  # a generator, as every LCEL stream
     fireworks.settle(timeout=5)
     assert fireworks.chat_requests[0].client_gone
+
+
+def test_the_model_begins_while_the_sources_are_read(library: Settings, fireworks: FireworksServer) -> None:
+    """An async reader that has the sources has the model at work; one that leaves with them stops it."""
+    fireworks.answer = "word " * 400
+    fireworks.token_delay = 0.01
+
+    async def leave() -> None:
+        stream: Any = build_chain(library).astream(QUESTION)
+        assert list(await anext(stream)) == ["sources"]
+        await asyncio.to_thread(wait_for, lambda: fireworks.chat_requests)
+        await stream.aclose()
+
+    asyncio.run(asyncio.wait_for(leave(), 20))
+    fireworks.settle(timeout=5)
+    assert fireworks.chat_requests[0].client_gone
+
+
+def test_a_model_that_fails_at_once_does_so_after_the_sources(
+    library: Settings, fireworks: FireworksServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An async reader gets the sources, then the error; one that has left by then is not told in the log."""
+    fireworks.faults.add("chat", Status(401), times=2)
+
+    async def read() -> None:
+        stream: Any = build_chain(library).astream(QUESTION)
+        assert list(await anext(stream)) == ["sources"]
+        with pytest.raises(ModelError):
+            await anext(stream)
+        stream = build_chain(library).astream(QUESTION)
+        await anext(stream)
+        await asyncio.sleep(0.2)
+        await stream.aclose()
+
+    asyncio.run(read())
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_a_question_can_come_in_pieces(library: Settings) -> None:
+    """As a step of a sequence it reads the question to its end before it answers."""
+
+    def pieces(_: Iterator[object]) -> Iterator[str]:
+        yield from (QUESTION[:5], QUESTION[5:])
+
+    async def apieces(_: AsyncIterator[object]) -> AsyncIterator[str]:
+        for piece in (QUESTION[:5], QUESTION[5:]):
+            yield piece
+
+    async def ask() -> str:
+        chain = RunnableGenerator(apieces) | build_chain(library)
+        return "".join([part.get("answer", "") async for part in chain.astream("")])
+
+    whole = build_chain(library).invoke(QUESTION)["answer"]
+    in_pieces = (RunnableGenerator(pieces) | build_chain(library)).stream("")
+    assert "".join(part.get("answer", "") for part in in_pieces) == asyncio.run(ask()) == whole
 
 
 @pytest.mark.parametrize("shape", ["text", "mapping", "model"])
@@ -258,4 +324,4 @@ def test_every_step_has_its_name_in_a_trace(library: Settings) -> None:
     async def names() -> set[str]:
         return {event["name"] async for event in build_chain(library).astream_events(QUESTION, version="v2")}
 
-    assert {"rag_chain", "question", "retrieve", "answer", "prompt", "model"} <= asyncio.run(names())
+    assert {"rag_chain", "retrieve", "prompt", "model"} <= asyncio.run(names())

@@ -1,43 +1,32 @@
-"""The LCEL chain: question, sources, answer, citations; each step under its own name in a trace."""
+"""The chain: a question, its sources, an answer, its citations; each step under its own name in a trace."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from langchain_core.output_parsers import StrOutputParser
-from langchain_core.runnables import (
-    Runnable,
-    RunnableConfig,
-    RunnableLambda,
-)
-from pydantic import BaseModel, ValidationError
+from langchain_core.runnables import AddableDict, Runnable
+from langchain_core.runnables.config import run_in_executor
 
-from rag_chain.answering.finishing import Answering
-from rag_chain.answering.packing import pack_history, pack_sources
-from rag_chain.answering.prompt import (
-    build_prompt,
-    build_rewrite_prompt,
-    check_prompt,
-    defuse,
-    format_context,
-    format_conversation,
-    format_history,
-)
+from rag_chain.answering.asking import Asking, text_of
+from rag_chain.answering.finishing import AnswerText, read_piece
+from rag_chain.answering.prompt import build_prompt, check_prompt, defuse, format_context, format_history
 from rag_chain.answering.stopping import StoppableChain
 from rag_chain.answering.types import Answer, Question
-from rag_chain.errors import QuestionError
+from rag_chain.models.extractive import REFUSAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from langchain_core.documents import Document
     from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.prompts import ChatPromptTemplate
+    from langchain_core.runnables import RunnableConfig
 
-# What a follow-up may point back to.
-REWRITE_TOKENS = 8000
+    Part = dict[str, Any]
+
+T = TypeVar("T")
 
 
 def build_answer_chain(
@@ -58,117 +47,190 @@ def build_answer_chain(
     citations.
     """
     template = check_prompt(prompt) if prompt else build_prompt(mode)
-    asking = _quick(_prompt_variables, name="context") | template.with_config(run_name="prompt")
-    model = chat_model.with_config(run_name="model")
-    # Steps that give all at once are lambdas: an assign() takes a thread and two locks for each question.
-    chain = (
-        _quick(read_question, name="question")
-        | _build_rewriting(chat_model)
-        | _build_retrieval(retriever, context_tokens)
-        | Answering(asking, model, may_know=mode == "open", embeddings=embeddings)
+    chain = AnswerChain(
+        Asking(retriever, chat_model, context_tokens=context_tokens),
+        template.with_config(run_name="prompt"),
+        chat_model.with_config(run_name="model"),
+        may_know=mode == "open",
+        embeddings=embeddings,
     )
-    named = chain.with_config(run_name="rag_chain")
-    return StoppableChain(bound=named).with_types(input_type=str | Question, output_type=Answer)  # type: ignore[arg-type]
+    return StoppableChain(bound=chain).with_types(input_type=str | Question, output_type=Answer)  # type: ignore[arg-type]
 
 
-def _quick(step: Callable[[Any], dict[str, Any]], *, name: str) -> Runnable[Any, dict[str, Any]]:
-    """Return a step that takes so little time that another thread for it, in async code, would take more."""
+class AnswerChain(Runnable[Any, dict[str, Any]]):
+    """From a question to the parts of an answer: its sources, its text, what was found of it.
 
-    async def astep(given: Any) -> dict[str, Any]:
-        return step(given)
+    ``prompt`` makes of question and sources what ``model`` is asked. Without a source the model is not asked, unless
+    it ``may_know``: then it is said that the answer is general knowledge. ``embeddings`` help to compare claims with
+    their sources. It calls its steps itself: a sequence streams through a task for each step and each part, and with
+    hundreds of streams at once every task waits its turn.
+    """
 
-    return RunnableLambda(step, astep, name=name)
+    def __init__(
+        self,
+        asking: Asking,
+        prompt: Runnable[Any, LanguageModelInput],
+        model: Runnable[LanguageModelInput, Any],
+        *,
+        may_know: bool = False,
+        embeddings: Embeddings | None = None,
+    ) -> None:
+        self.name = "rag_chain"
+        self._asking = asking
+        self._prompt = prompt
+        self._model = model
+        self._may_know = may_know
+        self._embeddings = embeddings
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:  # noqa: A002
+        """Answer in one piece."""
+        return self._call_with_config(self._answer, input, config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:  # noqa: A002
+        """Answer in one piece, asynchronously."""
+        return await self._acall_with_config(self._aanswer, input, config, **kwargs)
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[dict[str, Any]]:  # noqa: A002
+        """Answer as it is written."""
+        yield from self.transform(iter([input]), config, **kwargs)
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Answer as it is written, asynchronously."""
+        async for part in self.atransform(_alone(input), config, **kwargs):
+            yield part
+
+    def transform(
+        self,
+        input: Iterator[Any],  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[dict[str, Any]]:
+        """Answer, as it is written, what comes in pieces."""
+        yield from self._transform_stream_with_config(input, self._stream, config, **kwargs)
+
+    async def atransform(
+        self,
+        input: AsyncIterator[Any],  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Answer, as it is written, what comes in pieces, asynchronously."""
+        async for part in self._atransform_stream_with_config(input, self._astream, config, **kwargs):
+            yield part
+
+    def _answer(self, given: object, run_manager: object, config: RunnableConfig) -> dict[str, Any]:
+        asked = self._asking.prepare(given, config)
+        text = self._begin(asked)
+        if self._is_asked(asked):
+            prompt = self._prompt.invoke(prompt_variables(asked), config)
+            text.take(read_piece(self._model.invoke(prompt, config)))
+        else:
+            text.take(REFUSAL)
+        return {"sources": asked["sources"], **text.end(), **text.check(self._embeddings)}
+
+    async def _aanswer(self, given: object, run_manager: object, config: RunnableConfig) -> dict[str, Any]:
+        asked = await self._asking.aprepare(given, config)
+        text = self._begin(asked)
+        if self._is_asked(asked):
+            prompt = await self._prompt.ainvoke(prompt_variables(asked), config)
+            text.take(read_piece(await self._model.ainvoke(prompt, config)))
+        else:
+            text.take(REFUSAL)
+        return {"sources": asked["sources"], **text.end(), **await run_in_executor(None, text.check, self._embeddings)}
+
+    def _stream(self, pieces: Iterator[Any], run_manager: object, config: RunnableConfig) -> Iterator[Part]:
+        asked = self._asking.prepare(join_pieces(list(pieces)), config)
+        yield AddableDict(sources=asked["sources"])
+        text = self._begin(asked)
+        if self._is_asked(asked):
+            prompt = self._prompt.invoke(prompt_variables(asked), config)
+            for piece in self._model.stream(prompt, config):
+                if shown := text.take(read_piece(piece)):
+                    yield AddableDict(answer=shown)
+        else:
+            yield AddableDict(answer=text.take(REFUSAL))
+        yield AddableDict(text.rest())
+        yield AddableDict(text.check(self._embeddings))
+
+    async def _astream(
+        self, pieces: AsyncIterator[Any], run_manager: object, config: RunnableConfig
+    ) -> AsyncIterator[Part]:
+        asked = await self._asking.aprepare(join_pieces([piece async for piece in pieces]), config)
+        text = self._begin(asked)
+        if self._is_asked(asked):
+            prompt = await self._prompt.ainvoke(prompt_variables(asked), config)
+            # The model begins while the sources are on their way.
+            said = _Begun(self._model.astream(prompt, config))
+            try:
+                yield AddableDict(sources=asked["sources"])
+                async for piece in said:
+                    if shown := text.take(read_piece(piece)):
+                        yield AddableDict(answer=shown)
+            finally:
+                said.cancel()
+        else:
+            yield AddableDict(sources=asked["sources"])
+            yield AddableDict(answer=text.take(REFUSAL))
+        yield AddableDict(text.rest())
+        yield AddableDict(await run_in_executor(None, text.check, self._embeddings))
+
+    def _is_asked(self, asked: dict[str, Any]) -> bool:
+        return bool(asked["sources"]) or self._may_know
+
+    def _begin(self, asked: dict[str, Any]) -> AnswerText:
+        return AnswerText(asked["sources"], from_knowledge=self._may_know and not asked["sources"])
 
 
-def read_question(given: object) -> dict[str, Any]:
-    """Return a question in the shape of :class:`Question`, from a text, a mapping or the model itself."""
-    if isinstance(given, BaseModel):
-        given = given.model_dump()
-    if isinstance(given, str):
-        given = {"question": given}
-    if not isinstance(given, Mapping):
-        raise QuestionError(f"a question is a text or a mapping with 'question', not {type(given).__name__}")
-    try:
-        question = Question.model_validate(dict(given)).model_dump()
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise QuestionError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    if not question["question"].strip():
-        raise QuestionError("the question is empty")
-    return question
-
-
-def _build_rewriting(chat_model: Runnable[LanguageModelInput, Any]) -> Runnable[dict[str, Any], dict[str, Any]]:
-    """Return the step that makes a follow-up stand alone, as ``standalone``; a first question is taken as it is."""
-    variables = RunnableLambda(_rewrite_variables, name="conversation")
-    ask = variables | build_rewrite_prompt() | chat_model | StrOutputParser() | RunnableLambda(str.strip)
-
-    def rewrite(asked: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
-        return {**asked, "standalone": ask.invoke(asked, config) if asked["chat_history"] else ""}
-
-    async def arewrite(asked: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
-        return {**asked, "standalone": await ask.ainvoke(asked, config) if asked["chat_history"] else ""}
-
-    return RunnableLambda(rewrite, arewrite, name="rewrite")
-
-
-def _rewrite_variables(asked: dict[str, Any]) -> dict[str, str]:
-    turns = pack_history(asked["chat_history"], REWRITE_TOKENS)
-    return {"conversation": format_conversation(turns), "question": defuse(asked["question"])}
-
-
-def _build_retrieval(
-    retriever: Runnable[str, list[Document]], context_tokens: int
-) -> Runnable[dict[str, Any], dict[str, Any]]:
-    """Return the step that adds the numbered ``sources``, and keeps of the conversation what there is room for."""
-
-    def add(asked: dict[str, Any], chunks: list[Document]) -> dict[str, Any]:
-        history = pack_history(asked["chat_history"], context_tokens)
-        sources = pack_sources(number_sources(chunks), history, context_tokens)
-        return {**asked, "chat_history": history, "sources": sources}
-
-    def retrieve(asked: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
-        return add(asked, retriever.invoke(_text_of(asked), config, **_filter_of(asked)))
-
-    async def aretrieve(asked: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
-        return add(asked, await retriever.ainvoke(_text_of(asked), config, **_filter_of(asked)))
-
-    return RunnableLambda(retrieve, aretrieve, name="retrieve")
-
-
-def _text_of(asked: dict[str, Any]) -> str:
-    # A model that is told to rewrite may say nothing.
-    return asked["standalone"] or str(asked["question"])
-
-
-def _filter_of(asked: dict[str, Any]) -> dict[str, Any]:
-    # Most LangChain retrievers know no filter, so it is passed only where there is one.
-    return {"filter": asked["filter"]} if asked["filter"] else {}
-
-
-def number_sources(chunks: list[Document]) -> list[dict[str, Any]]:
-    """Return the chunks as sources, numbered from 1 in the retriever's order."""
-    return [_as_source(number, chunk) for number, chunk in enumerate(chunks, start=1)]
-
-
-def _as_source(number: int, chunk: Document) -> dict[str, Any]:
-    known = chunk.metadata
-    return {
-        "number": number,
-        "source": str(known.get("source", "")),
-        "title": str(known.get("title", "")),
-        "heading": str(known.get("heading", "")),
-        "start": int(known.get("start", 0)),
-        "end": int(known.get("end", len(chunk.page_content))),
-        "text": chunk.page_content,
-        "score": float(known.get("score", 0.0)),
-        "page": known.get("page"),
-    }
-
-
-def _prompt_variables(asked: dict[str, Any]) -> dict[str, Any]:
+def prompt_variables(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what a prompt is filled with."""
     return {
         "context": format_context(asked["sources"]),
-        "question": defuse(_text_of(asked)),
+        "question": defuse(text_of(asked)),
         "history": format_history(asked["chat_history"]),
     }
+
+
+def join_pieces(pieces: list[Any]) -> Any:
+    """Return as one what came in pieces, as LangChain joins them; what can't be added is the last of it."""
+    whole = pieces[0] if pieces else ""
+    for piece in pieces[1:]:
+        try:
+            whole = whole + piece
+        except TypeError:
+            whole = piece
+    return whole
+
+
+async def _alone(item: T) -> AsyncIterator[T]:
+    yield item
+
+
+class _Begun(Generic[T]):
+    """An async iterator whose first item is being made already; what ends it does not wait."""
+
+    def __init__(self, items: AsyncIterator[T]) -> None:
+        self._items = items
+        self._first = asyncio.ensure_future(anext(items, None))
+        # An error that nobody waits for any more would be logged as forgotten.
+        self._first.add_done_callback(lambda first: first.cancelled() or first.exception())
+        self._is_taken = False
+
+    def __aiter__(self) -> _Begun[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._is_taken:
+            return await anext(self._items)
+        self._is_taken = True
+        if (item := await self._first) is None:
+            raise StopAsyncIteration
+        return item
+
+    def cancel(self) -> None:
+        """End what is being made."""
+        self._first.cancel()

@@ -57,7 +57,7 @@ def find_verbatim(claim: str, text: str) -> tuple[int, int] | None:
     White space, case, punctuation and Markdown's marks do not count. What stands in an instruction to a
     model is no statement and is not found.
     """
-    wanted = BETWEEN.join(word for word, _, _ in _words(claim))
+    wanted = BETWEEN.join(map(_fold, WORD.findall(blank_unread(claim))))
     held = _words_of_source(text)
     place = held.joined.find(f"{BETWEEN}{wanted}{BETWEEN}") if wanted else -1
     while place >= 0:
@@ -166,6 +166,8 @@ def _words_of_source(text: str) -> _Words:
 def _words(text: str) -> Iterator[tuple[str, int, int]]:
     """Yield the words of a text, folded, with their offsets; addresses of links and tags are no words."""
     for match in WORD.finditer(blank_unread(text)):
-        word = match[0]
-        folded = word.lower() if word.isascii() else unicodedata.normalize("NFKC", word).casefold()
-        yield folded, match.start(), match.end()
+        yield _fold(match[0]), match.start(), match.end()
+
+
+def _fold(word: str) -> str:
+    return word.lower() if word.isascii() else unicodedata.normalize("NFKC", word).casefold()

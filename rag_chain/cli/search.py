@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Search and print the passages."""
-    from rag_chain.answering.chain import number_sources
+    from rag_chain.answering.asking import number_sources
     from rag_chain.answering.types import place
     from rag_chain.cli import DONE
     from rag_chain.cli.common import print_json, read_filter, read_settings, read_text, shorten

@@ -47,7 +47,7 @@ def test_traces_hold_names_and_no_texts(settings: Settings, folder: Path, monkey
         collector.shutdown()
         thread.join()
     told = b"".join(received)
-    for name in (b"rag_chain", b"retrieve", b"answer", b"model"):
+    for name in (b"rag_chain", b"retrieve", b"prompt", b"model"):
         assert name in told
     for text in (QUESTION, output["answer"][:20], output["sources"][0]["text"][:20], settings.milvus_uri):
         assert text.encode() not in told
