@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,6 @@ __all__ = ["create_app", "serve_app", "serve_mcp"]
 
 # While one thread works, the others wait this long for their turn; 5 ms would add up along a stream's way.
 SWITCH_SECONDS = 0.001
-# New objects between two looks of the garbage collector at the young ones; a stream makes thousands that live briefly.
-COLLECT_EVERY = 20_000
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -56,7 +53,6 @@ def serve_app(settings: Settings, host: str, port: int) -> None:
     # It would break off the streams of MCP as soon as the server is to stop.
     AppStatus.enable_automatic_graceful_drain = False
     sys.setswitchinterval(SWITCH_SECONDS)
-    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
     # Requests are logged by the gate, without what was asked. Forwarded addresses are for proxies that are named
     # to uvicorn, FORWARDED_ALLOW_IPS.
     uvicorn.run(
