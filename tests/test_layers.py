@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "rag_chain"
 
 # From the ground up; a module may import from lower layers and from its own stage.
 LAYERS = (
-    ("errors", "files", "hosts", "sentences", "markup", "words", "milvus_settings"),
+    ("errors", "files", "hosts", "sentences", "markup", "words", "tasks", "milvus_settings"),
     ("settings", "workers", "claims"),
     ("keys",),
     ("models", "store"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from langchain_core.runnables import AddableDict, Runnable
@@ -14,6 +13,7 @@ from rag_chain.answering.prompt import build_prompt, check_prompt, defuse, forma
 from rag_chain.answering.stopping import StoppableChain
 from rag_chain.answering.types import Answer, Question
 from rag_chain.models.extractive import REFUSAL
+from rag_chain.tasks import start
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -137,7 +137,7 @@ class AnswerChain(Runnable[Any, dict[str, Any]]):
         asked = await self._asking.aprepare(given, config)
         text = self._begin(asked)
         if self._is_asked(asked):
-            prompt = await self._prompt.ainvoke(prompt_variables(asked), config)
+            prompt = self._prompt.invoke(prompt_variables(asked), config)
             text.take(read_piece(await self._model.ainvoke(prompt, config)))
         else:
             text.take(REFUSAL)
@@ -163,8 +163,8 @@ class AnswerChain(Runnable[Any, dict[str, Any]]):
         asked = await self._asking.aprepare(join_pieces([piece async for piece in pieces]), config)
         text = self._begin(asked)
         if self._is_asked(asked):
-            prompt = await self._prompt.ainvoke(prompt_variables(asked), config)
-            # The model begins while the sources are on their way.
+            # Not awaited: a prompt only computes. The model begins while the sources are on their way.
+            prompt = self._prompt.invoke(prompt_variables(asked), config)
             said = _Begun(self._model.astream(prompt, config))
             try:
                 yield AddableDict(sources=asked["sources"])
@@ -215,9 +215,7 @@ class _Begun(Generic[T]):
 
     def __init__(self, items: AsyncIterator[T]) -> None:
         self._items = items
-        self._first = asyncio.ensure_future(anext(items, None))
-        # An error that nobody waits for any more would be logged as forgotten.
-        self._first.add_done_callback(lambda first: first.cancelled() or first.exception())
+        self._first = start(anext(items, None))
         self._is_taken = False
 
     def __aiter__(self) -> _Begun[T]:

@@ -12,6 +12,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from weakref import WeakSet
 
+from rag_chain.tasks import start
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from concurrent.futures import Future
@@ -151,14 +153,8 @@ class BackgroundLoop:
 
     def _drain_here(self, items: AsyncIterator[T], received: asyncio.Queue[T | None]) -> asyncio.Future[None]:
         """Read in a task, which can be ended while its reader is waiting for something else."""
-
-        def end(done: asyncio.Future[None]) -> None:
-            # An error that nobody waits for any more would be logged as forgotten.
-            _ = done.cancelled() or done.exception()
-            received.put_nowait(None)
-
-        task = asyncio.ensure_future(_drain(items, received.put_nowait))
-        task.add_done_callback(end)
+        task = start(_drain(items, received.put_nowait))
+        task.add_done_callback(lambda _: received.put_nowait(None))
         return task
 
     def _drain_there(self, items: AsyncIterator[T], received: asyncio.Queue[T | None]) -> Future[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from pydantic import ConfigDict, PrivateAttr
 
 from rag_chain.retrieval.fusion import fuse
 from rag_chain.retrieval.index import can_read, note_ranking
+from rag_chain.tasks import start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,12 +73,16 @@ class HybridRetriever(BaseRetriever):
         filter: Mapping[str, Any] | None = None,  # noqa: A002
         k: int | None = None,
     ) -> list[Document]:
-        vector, matching = await asyncio.gather(
-            self.embeddings.aembed_query(query), run_in_executor(None, self._match, query, k, filter)
-        )
+        # By words it is searched while the question is being embedded.
+        matching = start(run_in_executor(None, self._match, query, k, filter))
+        try:
+            vector = await self.embeddings.aembed_query(query)
+            by_words = await matching
+        finally:
+            matching.cancel()
 
         def finish() -> list[Document]:
-            return self._fuse(query, vector, self._near(vector, k, filter), matching, k)
+            return self._fuse(query, vector, self._near(vector, k, filter), by_words, k)
 
         return await run_in_executor(None, finish)
 
