@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 import weakref
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
-from functools import cache
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 import httpx
 import orjson
-from httpx_aiohttp import AiohttpTransport
-from httpx_aiohttp.transport import AiohttpResponseStream
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from rag_chain.errors import BadReplyError, InvalidRequestError, ModelError, ProviderUnreachableError, SettingsError
 from rag_chain.models.background import open_loop
 from rag_chain.models.fireworks.events import EventReader, ReadingPace, join_texts
 from rag_chain.models.fireworks.replies import RetryLaterError, explain_status, explain_stream_error
+from rag_chain.models.fireworks.transport import LEAVE_ALONE, open_transport
 from rag_chain.models.usage import count_request
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from tenacity import RetryCallState
@@ -31,23 +34,11 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 CONNECTION_ATTEMPTS = 4
-READ_BYTES = 1 << 18
 # How long a stream may take to close after its end mark; a connection that is not read to the end is lost.
 CLOSING_SECONDS = 0.25
 
 Slot: TypeAlias = "Callable[[], AbstractAsyncContextManager[None]]"
 Hear: TypeAlias = "Callable[[int, Mapping[str, str]], None]"
-
-
-class _Transport(AiohttpTransport):
-    """Reads as much at a time as has come; as it is, at most 16 kB."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; its reply is read in pieces of what has come."""
-        response = await super().handle_async_request(request)
-        if isinstance(response.stream, AiohttpResponseStream):
-            response.stream.CHUNK_SIZE = READ_BYTES
-        return response
 
 
 class UnansweredError(ProviderUnreachableError):
@@ -84,8 +75,7 @@ class FireworksClient:
         self._http = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
             timeout=httpx.Timeout(min(timeout, READ_SECONDS), connect=CONNECT_SECONDS, pool=None),
-            # Its parser is in C and gives what came together as one; 0 connections are any number.
-            transport=transport or _open_transport(),
+            transport=transport or open_transport(),
         )
         self.loop.attach(self._http)
         # Closed on its own loop and without waiting, since the last reference may go in any thread.
@@ -128,7 +118,8 @@ class FireworksClient:
                         await _read_to_end(parts)
                         return
                     if events:
-                        await rest()
+                        with response.extensions.get(LEAVE_ALONE, nullcontext)():
+                            await rest()
 
     @asynccontextmanager
     async def _open_stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
@@ -215,16 +206,6 @@ def _count(state: RetryCallState) -> None:
 
 def _too_late(state: RetryCallState) -> bool:
     return anyio.current_time() + state.upcoming_sleep >= anyio.current_effective_deadline()
-
-
-def _open_transport() -> httpx.AsyncBaseTransport:
-    return _Transport(verify=_trusted(), limits=httpx.Limits(max_connections=0, keepalive_expiry=15))
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    # Reading the root certificates takes 25 ms, so the clients of a process share them.
-    return httpx.create_ssl_context()
 
 
 def _failure(state: RetryCallState) -> BaseException | None:
