@@ -50,6 +50,13 @@ class VectorIndex:
 
         return self._milvus.run("reading the index", look)
 
+    def require(self) -> StoredIndex:
+        """Return the index that is there: it, and not the settings, decides how to search."""
+        index = self.read()
+        if index is None:
+            raise StoreError(f"{self._name!r} has no index over its vectors: {REINDEX}")
+        return index
+
     def differences(self) -> dict[str, str]:
         """Return what is otherwise than the settings want it, each with the command that mends it."""
         described = self._milvus.run(

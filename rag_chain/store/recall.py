@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from rag_chain.errors import StoreError
 from rag_chain.store.copying import ALL, read_ids, read_vectors
-from rag_chain.store.indexing import REINDEX
 from rag_chain.store.schema import DENSE, KEY
 
 if TYPE_CHECKING:
@@ -95,10 +93,7 @@ def _search_exactly(
 def _search_index(store: Store, queries: Vectors, depth: int) -> list[list[str]]:
     """Return the ids that the index finds for each query, with the search parameters that questions are asked with."""
     found: list[list[str]] = []
-    index = store.index.read()
-    if index is None:
-        raise StoreError(f"{store.name!r} has no index over its vectors: {REINDEX}")
-    parameters = store.layout.search_arguments(index, depth)
+    parameters = store.layout.search_arguments(store.index.require(), depth)
     for start in range(0, len(queries), QUERIES_PER_CALL):
         some = queries[start : start + QUERIES_PER_CALL].tolist()
 

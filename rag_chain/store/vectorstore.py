@@ -14,7 +14,6 @@ from langchain_milvus import Milvus
 
 from rag_chain.errors import StoreError
 from rag_chain.store.filters import build_expression, matches, within_tenant
-from rag_chain.store.indexing import REINDEX
 from rag_chain.store.links import store_errors
 from rag_chain.store.schema import (
     DENSE,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from rag_chain.store.collection import Store
     from rag_chain.store.filters import Filter
     from rag_chain.store.fingerprint import Fingerprint
-    from rag_chain.store.layout import StoredIndex
 
 T = TypeVar("T")
 
@@ -56,7 +54,7 @@ class ChunkStore(Milvus):
     def __init__(self, store: Store, embeddings: Embeddings) -> None:
         # Keeps the connection open for as long as this object lives.
         self._store = store
-        self._index = self._read_index()
+        self._index = store.index.require()
         with store_errors("opening the collection"):
             super().__init__(
                 embedding_function=embeddings,
@@ -168,13 +166,6 @@ class ChunkStore(Milvus):
     @property
     def _timeout(self) -> float:
         return self._store.layout.search_timeout or self._store.address.timeout
-
-    def _read_index(self) -> StoredIndex:
-        """Return the index that is there: it, and not the settings, decides how to search."""
-        index = self._store.index.read()
-        if index is None:
-            raise StoreError(f"{self._store.name!r} has no index over its vectors: {REINDEX}")
-        return index
 
     def _get_output_fields(self) -> list[str]:
         # The parent's list holds the BM25 field, which can't be returned, and grows with every search.
