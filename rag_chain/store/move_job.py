@@ -14,7 +14,7 @@ from rag_chain.errors import FingerprintError, SettingsError, StoreError
 from rag_chain.store.copying import RECORDS, Step, copy_missing, count_differences
 from rag_chain.store.move_report import MoveReport
 from rag_chain.store.recall import measure_recall
-from rag_chain.store.schema import DENSE, TERMS
+from rag_chain.store.schema import TERMS
 from rag_chain.store.terms import TERMS_VERSION
 
 if TYPE_CHECKING:
@@ -198,16 +198,14 @@ class MoveJob:
             return
         end = time.monotonic() + self._index_seconds
         while True:
-            described = store.milvus.run(
-                "looking at the index", lambda c: c.describe_index(store.name, DENSE, timeout=store.address.timeout)
-            )
-            rows, pending = int(described["total_rows"]), int(described["pending_index_rows"])
-            self._on_progress("index", max(0, rows - pending), max(rows, chunks))
-            if rows >= chunks and not pending:
+            index = store.index.require()
+            self._on_progress("index", max(0, index.rows - index.pending), max(index.rows, chunks))
+            missing = max(index.pending, chunks - index.rows)
+            if missing <= 0:
                 return
             if time.monotonic() > end:
                 raise StoreError(
-                    f"{store.address.uri} has not indexed {max(pending, chunks - rows):,} of {chunks:,} chunks after "
+                    f"{store.address.uri} has not indexed {missing:,} of {chunks:,} chunks after "
                     f"{self._index_seconds:g} s: run the same command again, which copies nothing twice, "
                     "with a longer --wait"
                 )
