@@ -169,8 +169,8 @@ class CollectionWriter:
             return self._store.rebuild(self._fingerprint, dimensions)
         if not self._store.exists():
             self._store.create(self._fingerprint, dimensions)
-        elif (held := self._store.dimensions()) != dimensions:
-            raise StoreError(f"the collection holds vectors of length {held}, the model gives {dimensions}")
+        else:
+            check_length(self._store, dimensions)
         return self._store
 
 
@@ -211,6 +211,11 @@ class SharedCollection(ShareWriter):
             self._store.close()
 
     def _check(self, dimensions: int) -> Store:
-        if (held := self._store.dimensions()) != dimensions:
-            raise StoreError(f"the collection holds vectors of length {held}, the model gives {dimensions}")
+        check_length(self._store, dimensions)
         return self._store
+
+
+def check_length(store: Store, dimensions: int) -> None:
+    """Raise ``StoreError`` when the collection was made for vectors of another length."""
+    if (held := store.dimensions()) != dimensions:
+        raise StoreError(f"the collection holds vectors of length {held}, the model gives {dimensions}")
