@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 from rag_chain.store.filters import quote
 from rag_chain.store.rows import describe_terms
 from rag_chain.store.schema import DENSE, KEY, SPARSE, TERMS, TEXT_BYTES
-from rag_chain.store.writing import ROWS_PER_FLUSH
+from rag_chain.store.writing import Portions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -127,16 +127,13 @@ class _Writer:
         self._target = target
         self._language = language
         self._with_terms = TERMS in target.fields()
-        self._unflushed = 0
+        self._portions = Portions()
 
     def write(self, rows: Iterable[Row]) -> None:
         """Upsert rows as they were read."""
         for batch in split_by_bytes([self._convert(row) for row in rows], WRITE_BYTES):
             self._send(batch)
-            self._unflushed += len(batch)
-        if self._target.address.is_lite and self._unflushed >= ROWS_PER_FLUSH:
-            self._target.flush()
-            self._unflushed = 0
+            self._portions.count(self._target, len(batch))
 
     def _send(self, batch: list[Row]) -> None:
         target = self._target

@@ -43,6 +43,20 @@ class Share:
         return replace(self, found=replace(self.found, whole=False))
 
 
+class Portions:
+    """Has Milvus Lite write out what it holds in memory whenever that has become a portion."""
+
+    def __init__(self) -> None:
+        self._unflushed = 0
+
+    def count(self, target: Store, rows: int) -> None:
+        """Count rows that were written, and flush when they make a portion."""
+        self._unflushed += rows
+        if target.address.is_lite and self._unflushed >= ROWS_PER_FLUSH:
+            target.flush()
+            self._unflushed = 0
+
+
 class CollectionWriter:
     """Creates the collection when the first vectors show their length; a rebuild goes into a new one beside it.
 
@@ -67,7 +81,7 @@ class CollectionWriter:
         self._found: Found | None = None
         self._target: Store | None = None
         self._recorded: dict[str, str] = {}
-        self._unflushed = 0
+        self._portions = Portions()
 
     @property
     def target(self) -> Store | None:
@@ -106,10 +120,8 @@ class CollectionWriter:
 
     def count_written(self, rows: int) -> None:
         """Have Milvus Lite write out what it holds in memory, when so many rows more make it a portion."""
-        self._unflushed += rows
-        if self._target is not None and self._target.address.is_lite and self._unflushed >= ROWS_PER_FLUSH:
-            self._target.flush()
-            self._unflushed = 0
+        if self._target is not None:
+            self._portions.count(self._target, rows)
 
     def remove(self, versions: Mapping[str, str]) -> int:
         """Delete what these sources hold of other versions than these; return how many chunks."""
