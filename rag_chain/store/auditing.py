@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from rag_chain.store.collection import SOURCES_PER_CALL
-from rag_chain.store.repair import ALL_CHUNKS, FIELDS, RECORDS, gather_versions
+from rag_chain.store.filters import ALL, RECORDS
+from rag_chain.store.repair import FIELDS, gather_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ def withdraw_unsound(store: Store, versions: Mapping[str, str]) -> list[str]:
     time.sleep(SETTLE_SECONDS)
     if _adds_up(store, versions):
         return []
-    stored = [one for one in store.read(ALL_CHUNKS, FIELDS, gather_versions) if one.source in versions]
+    stored = [one for one in store.read(ALL, FIELDS, gather_versions) if one.source in versions]
     chunks = {one.source: len(one.ids) for one in stored if _is_whole(one, versions)}
     others = {one.source for one in stored if one.version != versions[one.source]}
     doubled = set(_find_doubled(store, chunks, sorted(chunks.keys() - others)))

@@ -17,7 +17,7 @@ from langchain_core.documents import Document
 from rag_chain.errors import EmptyStoreError
 from rag_chain.settings import DEFAULT_TENANT
 from rag_chain.store.connection import Connection
-from rag_chain.store.filters import NOTHING, build_expression
+from rag_chain.store.filters import NOTHING, RECORDS, build_expression
 from rag_chain.store.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
 from rag_chain.store.generations import Generations
 from rag_chain.store.indexing import VectorIndex
@@ -153,7 +153,7 @@ class Store:
     def catalogue(self) -> dict[str, StoredDocument]:
         """Return every complete document by its source."""
         documents: dict[str, StoredDocument] = {}
-        for row in self.read("chunks > 0", ["source", "uri", "version", "chunks"], list):
+        for row in self.read(RECORDS, ["source", "uri", "version", "chunks"], list):
             # With two records a run broke off before it removed the old version: neither counts as up to date.
             version = "" if row["source"] in documents else row["version"]
             documents[row["source"]] = StoredDocument(row["source"], row["uri"], version, row["chunks"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from langchain_core.documents import Document
 
-from rag_chain.store.filters import quote
+from rag_chain.store.filters import ALL, RECORDS, REST, quote
 from rag_chain.store.rows import describe_terms
 from rag_chain.store.schema import DENSE, KEY, SPARSE, TERMS, TEXT_BYTES
 from rag_chain.store.writing import Portions
@@ -26,10 +26,6 @@ IDS_PER_PAGE = 16_000
 ROWS_PER_READ = 500
 # Milvus 2.3 takes 64 MB in a message, and gives 100 MB in a reply.
 READ_BYTES, WRITE_BYTES = 64 << 20, 32 << 20
-
-ALL = 'id != ""'
-# As in an ingest, a document's record comes after its other chunks.
-REST, RECORDS = "chunks == 0", "chunks > 0"
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,7 @@ def copy_missing(source: Store, target: Store, language: str, on_chunks: Callabl
     # What BM25 makes of the terms can't be written, and every Milvus makes it itself.
     fields = [*(name for name in source.fields() if name not in {KEY, SPARSE}), "$meta"]
     sent = present = removed = 0
+    # As in an ingest, a document's record comes after its other chunks.
     for condition in (REST, RECORDS):
         for ids, there in compare_ids(source, target, condition):
             missing, surplus = sorted(ids - there), sorted(there - ids)

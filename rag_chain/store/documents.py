@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from rag_chain.store.filters import build_expression
+from rag_chain.store.filters import RECORDS, build_expression
 
 if TYPE_CHECKING:
     from rag_chain.store.collection import Store
@@ -29,7 +29,7 @@ def list_documents(store: Store) -> list[Entry]:
     """Return the documents by name; none before the first ingest."""
     if not _is_open(store):
         return []
-    rows = store.read("chunks > 0", ["source", "title", "chunks", "modified"], list)
+    rows = store.read(RECORDS, ["source", "title", "chunks", "modified"], list)
     entries = {row["source"]: Entry(row["source"], row["title"], row["chunks"], row["modified"]) for row in rows}
     return [entries[source] for source in sorted(entries)]
 

@@ -20,7 +20,9 @@ Filter: TypeAlias = "Mapping[str, Scalar | Sequence[Scalar] | Range]"
 # Not a field: each tenant has a collection of its own.
 TENANT = "tenant"
 # No chunk has an empty id.
-NOTHING = 'id == ""'
+NOTHING, ALL = 'id == ""', 'id != ""'
+# A document's record is its first chunk, which alone says how many there are.
+RECORDS, REST = "chunks > 0", "chunks == 0"
 
 _NAME = re.compile(r"[A-Za-z_]\w{0,63}")
 # What a range may be bounded by.

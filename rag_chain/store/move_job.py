@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rag_chain.errors import FingerprintError, SettingsError, StoreError
-from rag_chain.store.copying import RECORDS, Step, copy_missing, count_differences
+from rag_chain.store.copying import Step, copy_missing, count_differences
+from rag_chain.store.filters import RECORDS
 from rag_chain.store.move_report import MoveReport
 from rag_chain.store.recall import measure_recall
 from rag_chain.store.schema import TERMS

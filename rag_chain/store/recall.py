@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from rag_chain.store.copying import ALL, read_ids, read_vectors
+from rag_chain.store.copying import read_ids, read_vectors
+from rag_chain.store.filters import ALL
 from rag_chain.store.schema import DENSE, KEY
 
 if TYPE_CHECKING:

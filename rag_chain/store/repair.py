@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from rag_chain.store.filters import ALL, RECORDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rag_chain.store.collection import Row, Store
     from rag_chain.store.generations import Generation
 
-RECORDS, ALL_CHUNKS = "chunks > 0", 'id != ""'
 FIELDS = ["source", "version", "chunks", "modified"]
 
 # Milvus Lite reads 100,000 chunks in 13 s, and the records of their 10,000 documents in 1 s.
@@ -90,7 +91,7 @@ def take_inventory(store: Store, *, thorough: bool = False) -> Inventory:
     counted = count_contents(store)
     stored = []
     if counted.chunks and (thorough or counted.chunks <= READ_ALL_UP_TO or not counted.adds_up):
-        stored = store.read(ALL_CHUNKS, FIELDS, gather_versions)
+        stored = store.read(ALL, FIELDS, gather_versions)
     unfinished = [one for one in counted.collections if one.state == "unfinished"]
     dropped = LeftOver(UNFINISHED, [one.name for one in unfinished], sum(one.chunks for one in unfinished))
     return replace(counted, left_over=(*sort_out(stored), dropped))
