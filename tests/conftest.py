@@ -66,8 +66,16 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture
-def fireworks() -> Iterator[FireworksServer]:
-    """The loopback server that speaks the Fireworks API and remembers what it was asked."""
+def fireworks(request: pytest.FixtureRequest) -> Iterator[FireworksServer]:
+    """The loopback server that speaks the Fireworks API and remembers what it was asked.
+
+    Where a test uses ``shared_fireworks`` too, it is that one, as new.
+    """
+    if "shared_fireworks" in request.fixturenames:
+        shared: FireworksServer = request.getfixturevalue("shared_fireworks")
+        shared.forget()
+        yield shared
+        return
     with FireworksServer() as server:
         yield server
 
@@ -96,7 +104,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def shared_fireworks() -> Iterator[FireworksServer]:
-    """A loopback provider for all of a module; its tests take it through ``fireworks``, which lets it forget."""
+    """A loopback provider for all of a module that uses it; its tests take it through ``fireworks``."""
     with FireworksServer() as server:
         yield server
 
@@ -110,3 +118,13 @@ def shared(shared_fireworks: FireworksServer, tmp_path_factory: pytest.TempPathF
         settings = settings_for(shared_fireworks, place)
         ingest(write_documents(place / "docs"), settings)
     return settings
+
+
+@pytest.fixture(scope="module")
+def shared_address(shared: Settings) -> Iterator[str]:
+    """The address of an app over the three documents, for all of a module."""
+    from rag_chain import create_app
+    from tests.serving import serving
+
+    with serving(create_app(shared)) as address:
+        yield address

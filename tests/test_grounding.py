@@ -22,12 +22,8 @@ if TYPE_CHECKING:
 QUESTION = "Where do rows live?"
 TRUE = "Rows live in sealed segments on object storage"
 
-
-@pytest.fixture
-def fireworks(shared_fireworks: FireworksServer) -> FireworksServer:
-    """The provider of this module, as new."""
-    shared_fireworks.forget()
-    return shared_fireworks
+# One provider for all of the module, as new for each test.
+pytestmark = pytest.mark.usefixtures("shared_fireworks")
 
 
 @pytest.fixture(scope="module")

@@ -28,18 +28,14 @@ if TYPE_CHECKING:
 
 QUESTION = "Where do rows live?"
 
+# One provider for all of the module, as new for each test.
+pytestmark = pytest.mark.usefixtures("shared_fireworks")
+
 
 def wait_for(thing: Callable[[], object]) -> None:
     """Return when there is such a thing."""
     while not thing():
         time.sleep(0.01)
-
-
-@pytest.fixture
-def fireworks(shared_fireworks: FireworksServer) -> FireworksServer:
-    """The provider of this module, as new."""
-    shared_fireworks.forget()
-    return shared_fireworks
 
 
 @pytest.fixture

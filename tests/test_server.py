@@ -17,39 +17,25 @@ from tests.fireworks_faults import CutStream, Status
 from tests.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.fireworks_server import FireworksServer
 
 ROOT = Path(__file__).parents[1]
 QUESTION = "Where do rows live?"
 
+# One provider for all of the module, as new for each test.
 # langserve 0.3.3 reads model_fields from instances, which pydantic 2.11 deprecates; stream_log is
 # deprecated by LangChain and is all that LangServe's playground speaks.
 pytestmark = [
+    pytest.mark.usefixtures("shared_fireworks"),
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211"),
     pytest.mark.filterwarnings("ignore:astream_log is deprecated"),
 ]
 
 
 @pytest.fixture
-def fireworks(shared_fireworks: FireworksServer) -> FireworksServer:
-    """The provider of this module, as new."""
-    shared_fireworks.forget()
-    return shared_fireworks
-
-
-@pytest.fixture(scope="module")
-def server(shared: Settings) -> Iterator[str]:
-    """The address of our app over three ingested documents, for all of this module."""
-    with serving(create_app(shared)) as address:
-        yield address
-
-
-@pytest.fixture
-def address(server: str, fireworks: FireworksServer) -> str:
+def address(shared_address: str, fireworks: FireworksServer) -> str:
     """The address of our app, whose provider is as new."""
-    return server
+    return shared_address
 
 
 def test_the_remote_chain_is_the_chain(address: str) -> None:

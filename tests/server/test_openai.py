@@ -9,9 +9,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from rag_chain import Settings, create_app
 from tests.fireworks_faults import CutStream, Status
-from tests.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,25 +18,14 @@ if TYPE_CHECKING:
 
 QUESTION = "Where do rows live?"
 
-
-@pytest.fixture
-def fireworks(shared_fireworks: FireworksServer) -> FireworksServer:
-    """The provider of this module, as new."""
-    shared_fireworks.forget()
-    return shared_fireworks
-
-
-@pytest.fixture(scope="module")
-def address(shared: Settings) -> Iterator[str]:
-    """The address of an app over three ingested documents, for all of this module."""
-    with serving(create_app(shared)) as address:
-        yield address
+# One provider for all of the module, as new for each test.
+pytestmark = pytest.mark.usefixtures("shared_fireworks")
 
 
 @pytest.fixture
-def sdk(address: str, fireworks: FireworksServer) -> Iterator[OpenAI]:
+def sdk(shared_address: str, fireworks: FireworksServer) -> Iterator[OpenAI]:
     """The SDK's client, which does not try again."""
-    with OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+    with OpenAI(base_url=f"{shared_address}/v1", api_key="none", max_retries=0) as client:
         yield client
 
 
