@@ -9,6 +9,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from rag_chain.models.fireworks.budget import TOO_MANY
 from rag_chain.models.fireworks.replies import RetryLaterError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ NO_BETTER, MOST_REFUSED = 0.7, 0.7
 FIRST_PAUSE, LONGEST_PAUSE, EASING, LITTLE_REFUSED = 0.05, 8.0, 0.7, 0.2
 # Pauses begin when so many of as many rounds are: where half of all are refused, whoever asks, that is not by chance.
 MOST_FOR_RATE, ROUNDS = 0.75, 3
-OVER_THE_RATE = 429
 
 
 class Budget(Protocol):
@@ -107,7 +107,7 @@ class Pace:
             await self._rest()
             yield
         except RetryLaterError as error:
-            level.count(refused=True, for_rate=error.status == OVER_THE_RATE)
+            level.count(refused=True, for_rate=error.status == TOO_MANY)
             self._slow_down(number)
             raise
         else:
