@@ -107,3 +107,8 @@ class EmptyStoreError(StoreError):
 
 class FingerprintError(StoreError):
     """The collection was made with another embedding model, splitter or schema."""
+
+
+def in_brief(said: object, most: int = 200) -> str:
+    """Return what an exception or a provider says in one line of at most so many characters, to quote in a message."""
+    return " ".join(str(said).split())[:most]

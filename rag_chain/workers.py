@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from rag_chain.errors import DocumentError
+from rag_chain.errors import DocumentError, in_brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -190,7 +190,7 @@ class Workers(Generic[T, R]):
                 f"its parser crashed, or needed over {self._bounds.megabytes:,} MB; "
                 "RAG_DOCUMENT_MEGABYTES raises the limit"
             )
-        return f"its parser failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return f"its parser failed: {type(error).__name__}: {in_brief(error)}"
 
 
 def group_tasks(tasks: Iterable[T]) -> Iterator[list[T]]:

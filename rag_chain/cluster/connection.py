@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rag_chain.errors import ClusterError, SettingsError
+from rag_chain.errors import ClusterError, SettingsError, in_brief
 from rag_chain.settings import prepare_ray
 
 if TYPE_CHECKING:
@@ -84,9 +84,8 @@ def _connect(address: str | None) -> None:
         try:
             ray.init(address, **options)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            reason = " ".join(str(error).split())[:300]
             raise ClusterError(
-                f"no Ray cluster at {address} ({reason}): mend --ray-address, or leave it out"
+                f"no Ray cluster at {address} ({in_brief(error, 300)}): mend --ray-address, or leave it out"
             ) from error
         return
     for start in range(1, STARTS + 1):
@@ -95,7 +94,7 @@ def _connect(address: str | None) -> None:
         except Exception as error:  # Ray raises no narrower one
             ray.shutdown()
             if start < STARTS:
-                logger.warning("Ray did not start, trying again: %s", " ".join(str(error).split())[:200])
+                logger.warning("Ray did not start, trying again: %s", in_brief(error))
                 continue
             raise
         return

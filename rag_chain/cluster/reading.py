@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from rag_chain.cluster.stages import raise_own
+from rag_chain.errors import in_brief
 from rag_chain.ingestion.reading import refuse_reading
 from rag_chain.workers import group_tasks
 
@@ -69,7 +70,7 @@ class TaskReader:
             raise_own(error)
         except ray.exceptions.RayError as error:
             if len(group) == 1:
-                yield refuse_reading(f"the process that read it died each time: {' '.join(str(error).split())[:200]}")
+                yield refuse_reading(f"the process that read it died each time: {in_brief(error)}")
             else:
                 for work in group:
                     yield from self._collect([work], self._send([work]))

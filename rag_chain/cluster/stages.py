@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from rag_chain.errors import ClusterError, RagChainError
+from rag_chain.errors import ClusterError, RagChainError, in_brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,8 +72,7 @@ def raise_own(error: Any) -> NoReturn:
 
 def give_up(what: str, error: Exception) -> ClusterError:
     """Return the exception for a process that died each time."""
-    reason = " ".join(str(error).split())[:200]
     return ClusterError(
-        f"the process that {what} died each time ({reason}): see the logs in /tmp/ray/session_latest/logs on the "
-        "nodes, and their memory"
+        f"the process that {what} died each time ({in_brief(error)}): see the logs in /tmp/ray/session_latest/logs on "
+        "the nodes, and their memory"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from rag_chain.errors import SettingsError, StoreError, StoreLockedError, StoreUnreachableError
+from rag_chain.errors import SettingsError, StoreError, StoreLockedError, StoreUnreachableError, in_brief
 from rag_chain.store.lite import LiteHold, find_holder, hold, let_go
 from rag_chain.store.lite_host import LiteHost
 from rag_chain.store.refusals import explain_refusal, status_of
@@ -161,7 +161,7 @@ def _hold_lite(address: Address) -> Link | None:
         return None
     except (MilvusLiteError, OSError) as error:
         raise StoreError(
-            f"{path} can't be opened ({_one_line(str(error))}): check MILVUS_URI and its permissions"
+            f"{path} can't be opened ({in_brief(error, 300)}): check MILVUS_URI and its permissions"
         ) from error
     arguments = address.arguments(held.uri)
     try:
@@ -207,7 +207,7 @@ def store_errors(action: str) -> Iterator[None]:
             raise _translate(error.__cause__, action) from error
         lost = error.code in {CONNECT_FAILED, StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
         kind = StoreUnreachableError if lost else StoreError
-        raise kind(f"Milvus failed while {action}: {_one_line(error.message)}") from error
+        raise kind(f"Milvus failed while {action}: {in_brief(error.message, 300)}") from error
     except RpcError as error:
         raise _translate(error, action) from error
 
@@ -216,17 +216,13 @@ def _translate(error: BaseException | None, action: str) -> StoreError:
     code, details = status_of(error)
     if code in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
         return StoreError(
-            f"Milvus does not allow {action} ({_one_line(details)}): mend MILVUS_TOKEN, or give its user the right"
+            f"Milvus does not allow {action} ({in_brief(details, 300)}): mend MILVUS_TOKEN, or give its user the right"
         )
     if code == "DEADLINE_EXCEEDED":
         return StoreUnreachableError(
             f"Milvus did not answer in time while {action}: see whether it hangs, or raise RAG_STORE_TIMEOUT"
         )
     return StoreUnreachableError(f"lost the connection to Milvus while {action}: check MILVUS_URI")
-
-
-def _one_line(message: str) -> str:
-    return " ".join(message.split())[:300]
 
 
 def _reach(uri: str) -> None:

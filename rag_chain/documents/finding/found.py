@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from rag_chain.documents.loading.json_fields import JSON_SUFFIXES, holds_texts
 from rag_chain.documents.loading.table import most_bytes_here
-from rag_chain.errors import DocumentError
+from rag_chain.errors import DocumentError, in_brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,4 +117,4 @@ def read_path(path: Path) -> bytes:
 def why(error: Exception) -> str:
     """Return the reason of an exception in one line, without the path that it may repeat."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split())[:200] or type(error).__name__
+    return in_brief(text) or type(error).__name__

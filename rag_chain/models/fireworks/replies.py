@@ -13,6 +13,7 @@ from rag_chain.errors import (
     ModelError,
     ModelNotFoundError,
     ProviderBusyError,
+    in_brief,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def provider_message(body: bytes) -> str:
         return " ".join(body[:300].decode("utf-8", "replace").split()) or "no reason given"
     error = reply.get("error", reply) if isinstance(reply, dict) else reply
     message = error.get("message") or _details(error.get("detail")) if isinstance(error, dict) else error
-    return " ".join(str(message or error).split())[:300]
+    return in_brief(message or error, 300)
 
 
 def _details(detail: Any) -> Any:
