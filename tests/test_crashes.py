@@ -84,6 +84,18 @@ def finish(process: subprocess.Popen[bytes]) -> None:
     assert process.returncode == 0, errors.decode()
 
 
+def kill(process: subprocess.Popen[bytes], seconds: float, *, with_children: bool = False) -> bool:
+    """Kill a process after so many seconds, without or with those it has started; return whether that broke it off."""
+    time.sleep(seconds)
+    children = find_children(process.pid) if with_children else []
+    process.kill()
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    process.communicate()
+    return process.returncode != 0
+
+
 def embedded_texts(fireworks: FireworksServer) -> int:
     return sum(len(request.body["input"]) for request in fireworks.embedding_requests)
 
@@ -112,11 +124,7 @@ def test_the_store_ends_as_after_an_undisturbed_run(fireworks: FireworksServer, 
         shutil.rmtree(database)
         shutil.copytree(before, database)
         fireworks.requests.clear()
-        process = start_ingest(corpus, database)
-        time.sleep(moments.uniform(0.4, 1.0) * seconds)
-        process.kill()
-        process.communicate()
-        broken += process.returncode != 0
+        broken += kill(start_ingest(corpus, database), moments.uniform(0.4, 1.0) * seconds)
         finish(start_ingest(corpus, database))
         assert read_store(settings) == expected
         # Lost are two rounds of requests, and what had come back since the last write a second before.
@@ -146,11 +154,7 @@ def test_a_collection_on_a_server_ends_as_after_an_undisturbed_run(server_engine
             write_corpus(corpus, edition=1)
             finish(start_ingest(corpus, address))
             write_corpus(corpus, edition=2)
-            process = start_ingest(corpus, address)
-            time.sleep(moments.uniform(0.4, 1.0) * seconds)
-            process.kill()
-            process.communicate()
-            broken += process.returncode != 0
+            broken += kill(start_ingest(corpus, address), moments.uniform(0.4, 1.0) * seconds)
             finish(start_ingest(corpus, address))
             assert read_store(settings) == expected
     assert broken > TRIALS_ON_SERVER / 2, "most runs had ended before they were killed"
@@ -175,15 +179,8 @@ def test_a_large_ingest_and_its_processes_can_be_killed(fireworks: FireworksServ
     for trial in range(8):
         shutil.rmtree(database)
         shutil.copytree(before, database)
-        process = start_ingest(corpus, database)
-        time.sleep(moments.uniform(0.3, 1.0) * seconds)
-        children = find_children(process.pid) if trial % 2 else []
-        process.kill()
-        for child in children:
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        process.communicate()
-        broken += process.returncode != 0
+        moment = moments.uniform(0.3, 1.0) * seconds
+        broken += kill(start_ingest(corpus, database), moment, with_children=bool(trial % 2))
         finish(start_ingest(corpus, database))
         assert read_store(settings) == expected
     assert broken > 4, "most runs had ended before they were killed"
