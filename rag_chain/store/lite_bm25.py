@@ -88,12 +88,15 @@ class Statistics:
         self._indexes = indexes
         self._rows = sum(index.doc_count for index in indexes)
         self.mean_length = sum(index.doc_count * index.avgdl for index in indexes) / (self._rows or 1)
+        self._rarities: dict[int, float] = {}
 
     def rarity(self, term: int) -> float:
-        """Return the inverse document frequency of a term."""
-        places = [index.find(term) for index in self._indexes]
-        frequency = sum(place.stop - place.start for place in places)
-        return log((self._rows - frequency + 0.5) / (frequency + 0.5) + 1)
+        """Return the inverse document frequency of a term, counted once for all files that ask."""
+        if term not in self._rarities:
+            places = [index.find(term) for index in self._indexes]
+            frequency = sum(place.stop - place.start for place in places)
+            self._rarities[term] = log((self._rows - frequency + 0.5) / (frequency + 0.5) + 1)
+        return self._rarities[term]
 
 
 def best(scores: NDArray[np.float64], k: int, mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
