@@ -100,7 +100,7 @@ class _FileTurn:
         self._lock.release()
 
     def check(self) -> None:
-        pass  # It can't be lost.
+        """Raise nothing: while it is held it can't be lost."""
 
 
 class _ServerTurn:
