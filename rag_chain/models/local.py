@@ -18,7 +18,7 @@ from rag_chain.settings import keep_to_itself
 from rag_chain.words import content_words, is_latin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from onnxruntime import InferenceSession
@@ -83,10 +83,7 @@ class LocalEmbeddings(EmbeddingModel):
 
     def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Embedded]:
         """Yield the vectors of each batch, in order; a text that no tokenizer reads is refused."""
-        for batch in batches:
-            texts, refused = without_surrogates(batch)
-            vectors = self._embed(texts)
-            yield Embedded([None if n in refused else vector for n, vector in enumerate(vectors)], refused)
+        return embed_readable(batches, self._embed)
 
     def embed_query(self, text: str) -> list[float]:
         """Return the unit-length vector of a question."""
@@ -178,6 +175,14 @@ class LocalEmbeddings(EmbeddingModel):
         options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
         path = _existing(self.folder / "model.onnx") if self.folder else find_minilm()
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def embed_readable(batches: Iterable[Sequence[str]], embed: Callable[[Sequence[str]], Vectors]) -> Iterator[Embedded]:
+    """Yield what a tokenizer's model makes of each batch, in order; texts that no tokenizer reads are refused."""
+    for batch in batches:
+        texts, refused = without_surrogates(batch)
+        vectors = embed(texts)
+        yield Embedded([None if n in refused else vector for n, vector in enumerate(vectors)], refused)
 
 
 def without_surrogates(texts: Sequence[str]) -> tuple[Sequence[str], dict[int, ModelError]]:

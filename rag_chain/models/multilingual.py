@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag_chain.errors import SettingsError
-from rag_chain.models.embedding import Embedded, EmbeddingModel, EmbeddingUsage, unit_vectors
-from rag_chain.models.local import file_digest, without_surrogates
+from rag_chain.models.embedding import EmbeddingModel, EmbeddingUsage, unit_vectors
+from rag_chain.models.local import embed_readable, file_digest, without_surrogates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from rag_chain.models.embedding import Vectors
+    from rag_chain.models.embedding import Embedded, Vectors
 
 # What RAG_EMBEDDING_MODEL names it by.
 MULTILINGUAL = "multilingual"
@@ -61,10 +61,7 @@ class MultilingualEmbeddings(EmbeddingModel):
 
     def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Embedded]:
         """Yield the vectors of each batch, in order; a text that is not Unicode is refused."""
-        for batch in batches:
-            texts, refused = without_surrogates(batch)
-            vectors = self._embed(texts)
-            yield Embedded([None if n in refused else vector for n, vector in enumerate(vectors)], refused)
+        return embed_readable(batches, self._embed)
 
     def embed_query(self, text: str) -> list[float]:
         """Return the unit-length vector of a question."""
