@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,24 +31,17 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
 @contextmanager
 def count_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Give a callback that shows how many of how many are done."""
-    from tqdm import tqdm
-
-    with tqdm(desc=what, unit="", disable=not sys.stderr.isatty(), leave=False, file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show
+    with stage_bar(what) as show:
+        yield partial(show, what)
 
 
 @contextmanager
-def stage_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Give a callback that shows a stage, and how many of how many are done in it."""
+def stage_bar(first: str = "") -> Iterator[Callable[[str, int, int], None]]:
+    """Give a callback that shows a stage, and how many of how many are done in it; the first may show before."""
     from tqdm import tqdm
 
-    with tqdm(unit="", disable=not sys.stderr.isatty(), leave=False, file=sys.stderr) as bar:
-        shown = ""
+    with tqdm(desc=first or None, unit="", disable=not sys.stderr.isatty(), leave=False, file=sys.stderr) as bar:
+        shown = first
 
         def show(stage: str, done: int, total: int) -> None:
             nonlocal shown
