@@ -43,6 +43,12 @@ def build_router(service: Service) -> APIRouter:
     """Return ``/documents``."""
     router = APIRouter(prefix="/documents", tags=["documents"])
 
+    _add_readers(router, service)
+    _add_writers(router, service)
+    return router
+
+
+def _add_readers(router: APIRouter, service: Service) -> None:
     @router.get("")
     async def list_all(q: str = "", limit: int = 100) -> dict[str, Any]:
         """Return the documents whose name or title holds ``q``, by name."""
@@ -59,6 +65,8 @@ def build_router(service: Service) -> APIRouter:
             raise _no_document()
         return {"source": source, "text": text}
 
+
+def _add_writers(router: APIRouter, service: Service) -> None:
     @router.put("/{name}", response_model=None)
     async def upload(name: str, request: Request) -> StreamingResponse:
         """Take a document, ``name`` with its file's suffix, and ingest it.
@@ -77,8 +85,6 @@ def build_router(service: Service) -> APIRouter:
         if not chunks:
             raise _no_document()
         return {"source": source, "chunks": chunks}
-
-    return router
 
 
 def check_name(name: str) -> str:
