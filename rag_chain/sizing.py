@@ -129,7 +129,6 @@ def estimate_size(
 
     Raises :class:`~rag_chain.errors.SettingsError` when the length of the model's vectors is not known.
     """
-    from rag_chain.ingestion.estimate import limit_minutes
     from rag_chain.models.building import price_embedding, vector_length
     from rag_chain.settings import Settings
 
@@ -138,38 +137,50 @@ def estimate_size(
     if length is None:
         raise SettingsError(f"the vector length of {settings.embedding_model} is not known: name it with --dimensions")
     tokens = chunks * tokens_per_chunk
-    texts = max(min(settings.embedding_batch, settings.embedding_batch_tokens // tokens_per_chunk), 1)
-    minutes = limit_minutes(
-        chunks=chunks,
-        requests=ceil(chunks / texts),
-        tokens=tokens,
-        provider=settings.resolved_provider,
-        requests_per_minute=settings.embedding_requests_per_minute,
-        tokens_per_minute=settings.embedding_tokens_per_minute,
-    )
-    hours = {limit: value / 60 for limit, value in minutes.items()} | {WRITING: chunks / WRITE_PACE / 3600}
+    requests = count_requests(chunks, tokens_per_chunk, settings)
     rows = text_bytes(chunks, tokens_per_chunk)
-    indexes = [
-        index_size(kind, chunks, length, rows, m=settings.hnsw_m, mapped=settings.mmap)
-        for kind in ("HNSW", "IVF_SQ8", "DISKANN")
-    ]
+    m, mapped = settings.hnsw_m, settings.mmap
+    indexes = [index_size(kind, chunks, length, rows, m=m, mapped=mapped) for kind in ("HNSW", "IVF_SQ8", "DISKANN")]
     recommended, reason = recommend(chunks, indexes)
     return Sizing(
         chunks=chunks,
         dimensions=length,
         tokens_per_chunk=tokens_per_chunk,
         model=settings.embedding_model if settings.resolved_provider == "fireworks" else "local",
-        requests=ceil(chunks / texts) if settings.resolved_provider == "fireworks" else 0,
+        requests=requests,
         dollars=price_embedding(settings, tokens),
-        hours=hours,
-        text_memory=rows * (MAPPED if settings.mmap else 1),
-        mapped=settings.mmap,
+        hours=limit_hours(chunks, requests, tokens, settings),
+        text_memory=rows * (MAPPED if mapped else 1),
+        mapped=mapped,
         bm25_memory=bm25_bytes(chunks, tokens_per_chunk),
         replicas=settings.replicas,
         indexes=indexes,
         recommended=recommended,
         reason=reason,
     )
+
+
+def count_requests(chunks: int, tokens_per_chunk: int, settings: Settings) -> int:
+    """Return how many requests embed so many chunks; the local models need none."""
+    if settings.resolved_provider != "fireworks":
+        return 0
+    texts = max(min(settings.embedding_batch, settings.embedding_batch_tokens // tokens_per_chunk), 1)
+    return ceil(chunks / texts)
+
+
+def limit_hours(chunks: int, requests: int, tokens: int, settings: Settings) -> dict[str, float]:
+    """Return how long so much takes at each of the limits, if it were the only one."""
+    from rag_chain.ingestion.estimate import limit_minutes
+
+    minutes = limit_minutes(
+        chunks=chunks,
+        requests=requests,
+        tokens=tokens,
+        provider=settings.resolved_provider,
+        requests_per_minute=settings.embedding_requests_per_minute,
+        tokens_per_minute=settings.embedding_tokens_per_minute,
+    )
+    return {limit: value / 60 for limit, value in minutes.items()} | {WRITING: chunks / WRITE_PACE / 3600}
 
 
 def raw_bytes(chunks: int, dimensions: int) -> int:
