@@ -137,6 +137,20 @@ def test_what_is_not_backed_is_said(documents: FireworksServer, say: Say, capsys
     assert shown.err == "Not all of this answer is backed by the documents.\n"
 
 
+def test_sources_do_not_control_the_terminal(
+    documents: FireworksServer, folder: Path, say: Say, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Answers and whole sources are shown with their control characters for what they are."""
+    (folder / "evil.md").write_text("# Rows\x1b]0;title\x07\n\nRows live in red\x1b[31m segments\x9b2J.\n", "utf-8")
+    ingest(folder)
+    documents.answer = "Rows\x1b[2J live [1]."
+    assert say(ROWS, "/sources", options=("--source", "evil.md")) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown) is None
+    assert r"Rows\x1b[2J live [1]." in shown
+    assert r"    Rows live in red\x1b[31m segments\x9b2J." in shown
+
+
 @pytest.mark.parametrize("fault", [Status(400), CutStream(3)])
 def test_an_error_is_one_line_and_the_chat_goes_on(
     fault: Status | CutStream, documents: FireworksServer, say: Say, capsys: pytest.CaptureFixture[str]

@@ -188,6 +188,48 @@ def test_ask_prints_the_answer(folder: Path, capsys: pytest.CaptureFixture[str])
     assert shown.err == ""
 
 
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+@pytest.fixture
+def hostile(folder: Path, environment: FireworksServer, capsys: pytest.CaptureFixture[str]) -> FireworksServer:
+    """A provider and an ingested document that both send sequences which a terminal obeys."""
+    environment.answer = "Rows live in red\x1b[31m segments\x9b2J [1].\r\x7f"
+    (folder / "evil.md").write_text(
+        "# Rows\x1b]0;title\x07 and where they live\n\nRows live in red\x1b[31m segments\x9b2J.\n", "utf-8"
+    )
+    assert main(["ingest", str(folder)]) == 0
+    capsys.readouterr()
+    return environment
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("command", ["ask", "search", "explain"])
+def test_documents_and_models_do_not_control_the_terminal(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their control characters are shown for what they are; in JSON they are escaped and nothing is lost."""
+    assert main([command, QUESTION, "--source", "evil.md"]) == 0
+    shown = capsys.readouterr()
+    assert CONTROLS.search(shown.out + shown.err) is None
+    assert r"Rows\x1b]0;title\x07 and where" in shown.out
+    assert command == "explain" or r"Rows live in red\x1b[31m segments\x9b2J" in shown.out
+    assert main([command, QUESTION, "--source", "evil.md", "--json"]) == 0
+    written = capsys.readouterr().out
+    assert CONTROLS.search(written) is None
+    assert r"Rows\u001b]0;title\u0007 and where" in written
+    again = json.dumps(json.loads(written), ensure_ascii=False)
+    assert command == "explain" or "segments\x9b2J" in again
+
+
+def test_names_and_errors_do_not_control_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name is whatever whoever made the file has chosen."""
+    (folder / "evil\x1b[2J.pdf").write_bytes(b"this is no PDF")
+    assert main(["ingest", str(folder)]) == 3
+    shown = capsys.readouterr()
+    assert CONTROLS.search(shown.out + shown.err) is None
+    assert r"refused evil\x1b[2J.pdf: " in shown.err
+    assert r"nowhere\x1b" in fail(capsys, "ingest", "nowhere\x1b")
+
+
 def test_a_question_can_come_from_stdin(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,7 @@ def _add_common(parser: argparse.ArgumentParser, own: frozenset[str]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from rag_chain.cli.terminal import complain
     from rag_chain.errors import RagChainError
 
     try:
@@ -89,10 +90,10 @@ def _run(options: argparse.Namespace) -> int:
     except RagChainError as error:
         if options.debug:
             raise
-        print(f"rag-chain: {error}", file=sys.stderr)
+        complain(str(error))
         return FAILED
     except KeyboardInterrupt:
-        print("rag-chain: interrupted; what was done is kept", file=sys.stderr)
+        complain("interrupted; what was done is kept")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; writing on would print a traceback at exit.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
+
+from rag_chain.cli.terminal import remark, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,12 +17,12 @@ def show_answer(parts: Iterable[Mapping[str, Any]], shown: dict[str, Any]) -> No
     """
     try:
         for part in parts:
-            print(part.get("answer", ""), end="", flush=True)
+            say(part.get("answer", ""), end="", flush=True)
             shown.update(part, answer=shown.get("answer", "") + part.get("answer", ""))
     finally:
         # What is said next, be it an error, begins on a line of its own.
         if shown.get("answer"):
-            print("\n")
+            say("\n")
     _show_citations(shown)
 
 
@@ -32,9 +33,9 @@ def _show_citations(answer: Mapping[str, Any]) -> None:
     by_number = {source["number"]: source for source in answer["sources"]}
     for citation in answer["citations"]:
         where = place(by_number[citation["number"]]) if citation["number"] in by_number else "no such source"
-        print(f"[{citation['number']}] {where} ({citation['verdict']})\n    {shorten(citation['quote'], 160)}")
+        say(f"[{citation['number']}] {where} ({citation['verdict']})\n    {shorten(citation['quote'], 160)}")
     # A refusal has no citation either, and says so itself.
     if not answer["grounded"] and answer["citations"]:
-        print("Not all of this answer is backed by the documents.", file=sys.stderr)
+        remark("Not all of this answer is backed by the documents.")
     elif not answer["grounded"] and not answer["refused"]:
-        print("This answer is not backed by the documents.", file=sys.stderr)
+        remark("This answer is not backed by the documents.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.cli.options import add_retrieval_options
+from rag_chain.cli.terminal import print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     """Answer, streaming to a person."""
     from rag_chain.cli import DONE
     from rag_chain.cli.answers import show_answer
-    from rag_chain.cli.common import print_json, read_filter, read_settings, read_text
+    from rag_chain.cli.common import read_filter, read_settings, read_text
     from rag_chain.pipeline import build_chain
 
     chain = build_chain(read_settings(options))

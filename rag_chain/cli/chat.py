@@ -9,6 +9,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any, cast
 
 from rag_chain.cli.options import add_passage_options
+from rag_chain.cli.terminal import complain, notice, say
 
 if TYPE_CHECKING:
     import argparse
@@ -54,7 +55,6 @@ def run(options: argparse.Namespace) -> int:
 def _converse(conversation: Conversation, *, to_person: bool, debug: bool) -> int:
     """Take line by line; a person goes on after an error and after Ctrl-C, a script learns of them."""
     from rag_chain.cli import DONE, FAILED, Terminated
-    from rag_chain.cli.common import complain, notice
     from rag_chain.errors import RagChainError
 
     status = DONE
@@ -73,7 +73,7 @@ def _converse(conversation: Conversation, *, to_person: bool, debug: bool) -> in
         except KeyboardInterrupt as interrupt:
             if isinstance(interrupt, Terminated) or not to_person:
                 raise
-            print()
+            say()
             notice("Ctrl-D or /quit leaves.")
 
 
@@ -92,7 +92,7 @@ def _read_line(prompt: str) -> str:
         line.encode()
     except EOFError:
         if prompt:
-            print()
+            say()
         return "/quit"
     except UnicodeEncodeError:
         raise QuestionError(f"the line is not text in {sys.stdin.encoding}: convert it first") from None
@@ -119,7 +119,7 @@ class Conversation:
             self._show_sources()
         elif command == "/new":
             self._turns.clear()
-            print("The conversation is forgotten.")
+            say("The conversation is forgotten.")
         elif command != "/quit":
             _show_help(command)
         return command != "/quit"
@@ -137,7 +137,7 @@ class Conversation:
             self._keep(question, shown)
             raise
         self._keep(question, shown)
-        print(flush=True)
+        say(flush=True)
 
     def _keep(self, question: str, shown: Mapping[str, Any]) -> None:
         if shown.get("answer"):
@@ -149,9 +149,9 @@ class Conversation:
         from rag_chain.answering.types import place
 
         for source in self._sources:
-            print(f"[{source['number']}] {place(source)}\n{indent(source['text'], '    ')}\n")
+            say(f"[{source['number']}] {place(source)}\n{indent(source['text'], '    ')}\n")
         if not self._sources:
-            print("There are none: nothing has been asked yet, or nothing was found.")
+            say("There are none: nothing has been asked yet, or nothing was found.")
 
 
 def _show_help(command: str) -> None:
@@ -159,4 +159,4 @@ def _show_help(command: str) -> None:
 
     if command != "/help":
         raise QuestionError(f"{command.split(maxsplit=1)[0]} is no command of the chat: /help shows them")
-    print("\n".join([*(f"{name:<9} {purpose}" for name, purpose in COMMANDS.items()), HELP]))
+    say("\n".join([*(f"{name:<9} {purpose}" for name, purpose in COMMANDS.items()), HELP]))

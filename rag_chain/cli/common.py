@@ -1,11 +1,11 @@
-"""What the commands share: settings from their options, JSON, notices and the look of an answer."""
+"""What the commands share: settings from their options, filters, questions and the look of a passage."""
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from rag_chain.cli.terminal import notice
 from rag_chain.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,22 +44,6 @@ def read_filter(options: argparse.Namespace) -> dict[str, Any]:
 def read_text(given: str) -> str:
     """Return a question, from stdin when it is ``-``."""
     return sys.stdin.read().strip() if given == "-" else given
-
-
-def notice(text: str) -> None:
-    """Say something beside the result; only to a person."""
-    if sys.stderr.isatty():
-        print(text, file=sys.stderr)
-
-
-def complain(text: str) -> None:
-    """Say on stderr what was wrong."""
-    print(f"rag-chain: {text}", file=sys.stderr)
-
-
-def print_json(value: Any) -> None:
-    """Print one JSON document, the only thing on stdout."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def shorten(text: str, most: int = 300) -> str:

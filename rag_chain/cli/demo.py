@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rag_chain.cli.terminal import say
 from rag_chain.errors import DocumentError, FingerprintError
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ def run(options: argparse.Namespace) -> int:
     if not options.collection:
         settings = settings.with_changes(collection="demo")
     corpus = find_corpus()
-    print(f"Ingesting {corpus}")
+    say(f"Ingesting {corpus}")
     print_report(_ingest(corpus, settings, own=not options.collection))
-    print(f"\nAsking: {options.question}\n")
+    say(f"\nAsking: {options.question}\n")
     show_answer(build_chain(settings).stream(options.question), {})
     return DONE
 

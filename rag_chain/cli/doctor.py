@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rag_chain.cli.terminal import print_json, say
+
 if TYPE_CHECKING:
     import argparse
 
@@ -35,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     if options.sizing is not None:
         return _size(options)
     from rag_chain.cli import DONE, FAILED
-    from rag_chain.cli.common import given_settings, print_json
+    from rag_chain.cli.common import given_settings
     from rag_chain.diagnosis import diagnose, repair
 
     report = (repair if options.repair else diagnose)(given_settings(options))
@@ -44,14 +46,14 @@ def run(options: argparse.Namespace) -> int:
     else:
         for check in report["checks"]:
             mend = f"\n      {check['mend']}" if check["mend"] else ""
-            print(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['name']}: {check['detail']}{mend}")
+            say(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['name']}: {check['detail']}{mend}")
     return DONE if report["ok"] else FAILED
 
 
 def _size(options: argparse.Namespace) -> int:
     """Print what so many chunks need; nothing is asked of a model or a store."""
     from rag_chain.cli import DONE
-    from rag_chain.cli.common import print_json, read_quietly
+    from rag_chain.cli.common import read_quietly
     from rag_chain.sizing import describe_sizing, estimate_size
 
     sizing = estimate_size(
@@ -63,5 +65,5 @@ def _size(options: argparse.Namespace) -> int:
     if options.json:
         print_json(sizing.to_json())
     else:
-        print(describe_sizing(sizing))
+        say(describe_sizing(sizing))
     return DONE

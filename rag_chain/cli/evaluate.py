@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rag_chain.cli.terminal import complain, print_json, say, write_json
 
 if TYPE_CHECKING:
     import argparse
@@ -38,14 +39,14 @@ def run(options: argparse.Namespace) -> int:
     if options.generate:
         return _generate(options)
     if not options.dataset:
-        print("rag-chain: name a dataset, or use --compare or --generate", file=sys.stderr)
+        complain("name a dataset, or use --compare or --generate")
         return WRONG_USAGE
     _evaluate(options)
     return DONE
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from rag_chain.cli.common import print_json, read_settings
+    from rag_chain.cli.common import read_settings
     from rag_chain.cli.progress import count_bar, progress_bar
     from rag_chain.evaluation.datasets import read_dataset
     from rag_chain.evaluation.report import write_markdown
@@ -62,7 +63,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.json:
         print_json(results)
     else:
-        print(write_markdown(results), end="")
+        say(write_markdown(results), end="")
 
 
 def _write(options: argparse.Namespace, results: Mapping[str, Any]) -> None:
@@ -83,7 +84,6 @@ def _write(options: argparse.Namespace, results: Mapping[str, Any]) -> None:
 
 def _compare(options: argparse.Namespace) -> int:
     from rag_chain.cli import DONE
-    from rag_chain.cli.common import print_json
     from rag_chain.evaluation.report import compare_results, read_results
 
     compared = compare_results(*map(read_results, options.compare))
@@ -91,17 +91,15 @@ def _compare(options: argparse.Namespace) -> int:
         print_json(compared)
         return DONE
     first, second = options.compare
-    print(f"A = {first}, B = {second}; p of a paired permutation test\n\n| measure | A | B | B - A | p | questions |")
-    print("|---|---|---|---|---|---|")
+    say(f"A = {first}, B = {second}; p of a paired permutation test\n\n| measure | A | B | B - A | p | questions |")
+    say("|---|---|---|---|---|---|")
     for measure, found in compared.items():
         values = " | ".join(f"{found[key]:.4f}" for key in ("a", "b", "difference", "p"))
-        print(f"| {measure} | {values} | {found['questions']} |")
+        say(f"| {measure} | {values} | {found['questions']} |")
     return DONE
 
 
 def _generate(options: argparse.Namespace) -> int:
-    import json
-
     from rag_chain.cli import DONE
     from rag_chain.cli.common import read_settings
     from rag_chain.cli.progress import count_bar
@@ -109,9 +107,9 @@ def _generate(options: argparse.Namespace) -> int:
 
     with count_bar("questions") as drafted:
         rows = draft_questions(read_settings(options), options.generate, on_question=drafted)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(write_json(row) + "\n" for row in rows)
     if options.output:
         options.output.write_text(text, "utf-8")
     else:
-        print(text, end="")
+        say(text, end="")
     return DONE

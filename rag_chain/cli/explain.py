@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.cli.options import add_retrieval_options
+from rag_chain.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Explain and print."""
     from rag_chain.cli import DONE
-    from rag_chain.cli.common import print_json, read_filter, read_settings, read_text
+    from rag_chain.cli.common import read_filter, read_settings, read_text
     from rag_chain.errors import QuestionError
     from rag_chain.explaining import explain
 
@@ -40,17 +41,17 @@ def run(options: argparse.Namespace) -> int:
 
 def _show(found: Mapping[str, Any]) -> None:
     for stage in found["stages"]:
-        print(f"{stage['stage']}: {len(stage['kept'])} kept, {len(stage['dropped'])} dropped")
+        say(f"{stage['stage']}: {len(stage['kept'])} kept, {len(stage['dropped'])} dropped")
         # What the search found is shown by its first; what comes after it, by what it took out.
         for chunk in stage["kept"][:10] if stage["stage"] in {"search", "budget"} else ():
-            print(f"    {_line(chunk)}")
+            say(f"    {_line(chunk)}")
         for chunk in stage["dropped"][:MOST_DROPPED]:
-            print(f"  - {_line(chunk)}: {chunk['why']}")
+            say(f"  - {_line(chunk)}: {chunk['why']}")
         if len(stage["dropped"]) > MOST_DROPPED:
-            print(f"  - and {len(stage['dropped']) - MOST_DROPPED} more")
+            say(f"  - and {len(stage['dropped']) - MOST_DROPPED} more")
     if document := found.get("document"):
         where = f"fell out at {document['fell_out']}: " if document["fell_out"] else ""
-        print(f"\n{document['document']}: {where}{document['why']}")
+        say(f"\n{document['document']}: {where}{document['why']}")
 
 
 def _line(chunk: Mapping[str, Any]) -> str:

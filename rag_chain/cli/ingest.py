@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import sys
 from typing import TYPE_CHECKING
+
+from rag_chain.cli.terminal import print_json, remark, say
 
 if TYPE_CHECKING:
     import argparse
@@ -46,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Ingest and report."""
     from rag_chain.cli import DONE, FAILED, SOME_REFUSED
-    from rag_chain.cli.common import print_json, read_settings
+    from rag_chain.cli.common import read_settings
     from rag_chain.cli.progress import progress_bar
     from rag_chain.cli.refusals import write_refusals
     from rag_chain.pipeline import ingest, plan_ingest
@@ -99,17 +100,17 @@ def give_memory_back() -> None:
 def print_report(report: IngestReport, *, planned: bool = False) -> None:
     """Print the report for a person; refusals, each with its reason, go to stderr."""
     for refused in report.refused:
-        print(f"refused {refused.source}: {refused.reason}", file=sys.stderr)
+        remark(f"refused {refused.source}: {refused.reason}")
     if report.skipped:
         kinds = sorted({skipped.source.rpartition(".")[2].lower() for skipped in report.skipped})
-        print(f"left out {len(report.skipped)} files of other types ({', '.join(kinds)})", file=sys.stderr)
+        remark(f"left out {len(report.skipped)} files of other types ({', '.join(kinds)})")
     if report.differences and not planned:
-        print(f"not as planned: {_differences(report)}", file=sys.stderr)
+        remark(f"not as planned: {_differences(report)}")
     documents = ", ".join(f"{count} {state}" for state, count in report.counts.items())
-    print(f"{'would be: ' if planned else ''}documents: {documents}")
-    print(f"chunks: {report.chunks_embedded} to embed" if planned else _chunks(report), end="")
+    say(f"{'would be: ' if planned else ''}documents: {documents}")
+    say(f"chunks: {report.chunks_embedded} to embed" if planned else _chunks(report), end="")
     requests = f" in {report.requests} requests" if report.requests else ""
-    print(f"; {report.tokens:,} tokens{requests}{_price(report)}; {report.seconds:.1f} s")
+    say(f"; {report.tokens:,} tokens{requests}{_price(report)}; {report.seconds:.1f} s")
 
 
 def print_estimate(report: IngestReport, settings: Settings) -> None:
@@ -120,7 +121,7 @@ def print_estimate(report: IngestReport, settings: Settings) -> None:
         "tokens per minute": f"{settings.embedding_tokens_per_minute:,} tokens a minute",
     }
     if report.minutes:
-        print(f"time: {_duration(report.minutes)} at {limits[report.limited_by]}")
+        say(f"time: {_duration(report.minutes)} at {limits[report.limited_by]}")
 
 
 def _duration(minutes: float) -> str:

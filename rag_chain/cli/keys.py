@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rag_chain.cli.terminal import complain, print_json, say
+
 if TYPE_CHECKING:
     import argparse
     from typing import Any
@@ -27,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Make, show or take back keys."""
     from rag_chain.cli import DONE, FAILED, WRONG_USAGE
-    from rag_chain.cli.common import complain, print_json, read_quietly
+    from rag_chain.cli.common import read_quietly
     from rag_chain.keys import KeyFile
 
     if (options.name is None) != (options.action == "list"):
@@ -40,14 +42,14 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             print_json({**_show(made), "key": secret})
         else:
-            print(secret)
+            say(secret)
         return DONE
     shown = _list_or_revoke(file, options)
     if options.json:
         print_json([_show(key) for key in shown])
     else:
         for key in shown:
-            print(f"{key.id}  {key.tenant}  {','.join(key.roles)}  {key.created}  {key.name}")
+            say(f"{key.id}  {key.tenant}  {','.join(key.roles)}  {key.created}  {key.name}")
     if options.action == "revoke" and not shown:
         complain(f"no key has the name or id {options.name!r}")
         return FAILED

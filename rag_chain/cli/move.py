@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from rag_chain.cli.terminal import complain, print_json, say
+
 if TYPE_CHECKING:
     from rag_chain.store.move_report import MoveReport
 
@@ -42,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Move or compare, and report; 1 when a comparison found a difference."""
     from rag_chain.cli import DONE, FAILED
-    from rag_chain.cli.common import complain, print_json, read_quietly
+    from rag_chain.cli.common import read_quietly
     from rag_chain.cli.progress import stage_bar
     from rag_chain.store.moving import check_move, move
     from rag_chain.store.repair import many
@@ -77,12 +79,12 @@ def run(options: argparse.Namespace) -> int:
 
 def print_report(report: MoveReport) -> None:
     """Print the report for a person."""
-    print(f"source: {report.source:,} chunks of {report.documents:,} documents")
-    print(f"target: {report.target:,} chunks; {report.copied:,} copied, {report.present:,} were there")
+    say(f"source: {report.source:,} chunks of {report.documents:,} documents")
+    say(f"target: {report.target:,} chunks; {report.copied:,} copied, {report.present:,} were there")
     if report.recall is not None:
         recall = f"{report.recall.mean:.4f}, lowest {report.recall.minimum:.2f}"
-        print(f"recall@10 against exact search: {recall}, over {report.recall.queries} stored vectors")
-    print(f"nothing was embedded; {report.seconds:.1f} s")
+        say(f"recall@10 against exact search: {recall}, over {report.recall.queries} stored vectors")
+    say(f"nothing was embedded; {report.seconds:.1f} s")
 
 
 def _count(text: str) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rag_chain.cli.terminal import notice, print_json, say
+
 if TYPE_CHECKING:
     import argparse
 
@@ -19,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Replace the index, when no ingest is running, and say what it is now."""
     from rag_chain.cli import DONE
-    from rag_chain.cli.common import print_json, read_quietly
+    from rag_chain.cli.common import read_quietly
     from rag_chain.errors import EmptyStoreError
     from rag_chain.store.collection import open_store
 
@@ -31,12 +33,11 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"before": before.to_json() if before else None, "index": after.to_json()})
     else:
-        print(f"{before or 'none'} -> {after}: {after.rows:,} rows")
+        say(f"{before or 'none'} -> {after}: {after.rows:,} rows")
     return DONE
 
 
 def _show(index: StoredIndex) -> None:
-    from rag_chain.cli.common import notice
 
     if index.pending:
         notice(index.progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rag_chain.cli.options import add_retrieval_options
+from rag_chain.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from rag_chain.answering.asking import number_sources
     from rag_chain.answering.types import place
     from rag_chain.cli import DONE
-    from rag_chain.cli.common import print_json, read_filter, read_settings, read_text, shorten
+    from rag_chain.cli.common import read_filter, read_settings, read_text, shorten
     from rag_chain.errors import QuestionError
     from rag_chain.pipeline import build_retriever
 
@@ -34,6 +35,6 @@ def run(options: argparse.Namespace) -> int:
         print_json({"query": query, "sources": sources})
     else:
         for source in sources:
-            print(f"[{source['number']}] {place(source)}  (score {source['score']:.2f})")
-            print(f"    {shorten(source['text'])}")
+            say(f"[{source['number']}] {place(source)}  (score {source['score']:.2f})")
+            say(f"    {shorten(source['text'])}")
     return DONE

@@ -444,7 +444,7 @@ class TestPdf:
         """The log says which; the other pages are there."""
         damaged = build_pdf(["One", "Two"]).replace(b"7 0 R] /Count 2", b"1 0 R] /Count 2")
         assert text_of("x.pdf", damaged) == "One\f"
-        assert "page 2 of x.pdf can't be read" in caplog.text
+        assert "page 2 of 'x.pdf' can't be read" in caplog.text
 
     def test_letters_that_were_read_by_the_wrong_table_are_mended(self) -> None:
         """UTF-8 where UTF-16 belongs looks Korean; true Korean stays."""

@@ -65,7 +65,7 @@ def _read_pages(document: pypdfium2.PdfDocument, name: str) -> Iterator[str]:
             with closing(document[number]) as page, closing(page.get_textpage()) as text:
                 yield text.get_text_bounded()
         except pypdfium2.PdfiumError as error:
-            logger.warning("page %d of %s can't be read: %s", number + 1, name, one_line(error))
+            logger.warning("page %d of %r can't be read: %s", number + 1, name, one_line(error))
             yield ""
 
 
