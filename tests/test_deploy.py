@@ -43,6 +43,7 @@ EVERYTHING: dict[str, Any] = {
     "podLabels": {"team": "search"},
     "nodeSelector": {"disk": "ssd"},
 }
+TLS = {**KEYS, "milvus": {"uri": "https://milvus:19530", "tls": {"existingSecret": "milvus", "mutual": True}}}
 LITE = {**KEYS, "persistence": {"enabled": True, "storageClass": "fast"}}
 
 
@@ -240,7 +241,7 @@ def test_the_chart_has_the_projects_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [LITE, SERVER, EVERYTHING, {"allowAnonymous": True}], ids=["lite", "server", "all", "open"]
+    "values", [LITE, SERVER, TLS, EVERYTHING, {"allowAnonymous": True}], ids=["lite", "server", "tls", "all", "open"]
 )
 def test_kubernetes_would_take_the_objects(values: dict[str, Any]) -> None:
     """Oldest and newest schemas accept every object, without a field that they do not know."""
@@ -264,6 +265,21 @@ def test_the_pod_is_restricted() -> None:
     assert not pod["automountServiceAccountToken"]
     writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
     assert writable == {"/data", "/tmp"}  # noqa: S108
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_certificates_for_milvus_come_from_a_secret(mutual: bool) -> None:
+    """Mounted where the settings look for them, not to be written; the client's only where it has one to show."""
+    tls = {"existingSecret": "milvus", "mutual": mutual}
+    pod = pod_of({**KEYS, "milvus": {"uri": "https://milvus:19530", "tls": tls}})
+    container = pod["containers"][0]
+    mount = next(one for one in container["volumeMounts"] if one["name"] == "milvus-tls")
+    volume = next(one for one in pod["volumes"] if one["name"] == "milvus-tls")
+    assert (mount["readOnly"], volume["secret"]["secretName"]) == (True, "milvus")
+    shown = {"RAG_MILVUS_CLIENT_CERT": "tls.crt", "RAG_MILVUS_CLIENT_KEY": "tls.key"} if mutual else {}
+    files = {"RAG_MILVUS_CA_FILE": "ca.crt"} | shown
+    set_to = {one["name"]: one["value"] for one in container["env"] if one["name"].startswith("RAG_MILVUS_")}
+    assert set_to == {name: f"{mount['mountPath']}/{file}" for name, file in files.items()}
 
 
 def test_the_pod_has_time_to_end() -> None:
@@ -291,6 +307,8 @@ def test_milvus_lite_is_replaced_and_a_server_rolls() -> None:
         ({**KEYS, "replicaCount": 2}, "one pod only"),
         ({**KEYS, "autoscaling": {"enabled": True}}, "one pod only"),
         ({**KEYS, "milvus": {"uri": "/srv/rag_chain.db"}}, "only /data is writable"),
+        ({**KEYS, "milvus": {"uri": "http://milvus:19530", "tls": {"existingSecret": "milvus"}}}, "make it https://"),
+        ({**KEYS, "milvus": {"uri": "https://milvus:19530", "tls": {"mutual": True}}}, "no certificate to show"),
         ({}, "no API keys"),
         ({**KEYS, "allowAnonymous": True}, "exclude each other"),
         ({**KEYS, "ingress": {"enabled": True}}, "at least one host"),

@@ -55,6 +55,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail (printf "milvus.uri is %s, but only /data is writable: use /data/rag_chain.db" .Values.milvus.uri) }}
 {{- end }}
 {{- end }}
+{{- if and .Values.milvus.tls.existingSecret (not (hasPrefix "https://" .Values.milvus.uri)) }}
+{{- fail (printf "milvus.tls.existingSecret is set, but milvus.uri is %s, which has no TLS: make it https://" .Values.milvus.uri) }}
+{{- end }}
+{{- if and .Values.milvus.tls.mutual (not .Values.milvus.tls.existingSecret) }}
+{{- fail "milvus.tls.mutual is true, but there is no certificate to show: name a Secret with ca.crt, tls.crt and tls.key in milvus.tls.existingSecret" }}
+{{- end }}
 {{- if and (not .Values.keys.existingSecret) (not .Values.allowAnonymous) }}
 {{- fail "there are no API keys: name a Secret with the keys file in keys.existingSecret, or set allowAnonymous to true" }}
 {{- end }}
