@@ -35,7 +35,12 @@ def test_any_cut_gives_the_same_events(texts: list[str], end: str, cuts: list[in
     for cut in [*cuts, len(stream)]:
         read += reader.feed(stream[place : place + cut])
         place += cut
-    assert read == [chunk(text) for text in texts]
+    # What came together is joined, so there may be fewer; but the same texts come, in events that are otherwise alike.
+    found = [json.loads(event) for event in read]
+    assert "".join(event["choices"][0]["delta"].pop("content") for event in found) == "".join(texts)
+    bare = json.loads(chunk(""))
+    assert bare["choices"][0]["delta"].pop("content") == ""
+    assert all(event == bare for event in found)
     # A lone carriage return at the end may have been half of a line's end.
     assert reader.done or end == "\r"
 
@@ -61,6 +66,30 @@ def test_tokens_become_one() -> None:
     last = b'{"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
     joined = join_texts([chunk("", role="assistant"), chunk("a "), chunk("b "), chunk("c"), last])
     assert [json.loads(event)["choices"][0]["delta"].get("content") for event in joined] == ["", "a b c", None]
+
+
+def test_what_came_together_is_one_event() -> None:
+    """Tokens that the network brings together are one event, quotes and line ends in them or not; [DONE] ends it."""
+    texts = ["a ", 'say "b"\n', "c\\"]
+    events = b"".join(b"data: " + chunk(text) + b"\n\n" for text in texts)
+    reader = EventReader()
+    [one] = reader.feed(events + b"data: [DO")
+    assert json.loads(one)["choices"][0]["delta"] == {"content": "".join(texts)}
+    assert (reader.feed(b"NE]\n\n"), reader.done) == ([], True)
+
+
+def test_an_event_that_brings_more_stays_alone() -> None:
+    """A second field beside the text is not taken for a part of it; nor is an event's number."""
+    tool = chunk("b", tool_calls=[])
+    events = [chunk("a"), tool, chunk("c")]
+    read = EventReader().feed(b"".join(b"data: " + event + b"\n\n" for event in events))
+    assert [json.loads(event)["choices"][0]["delta"] for event in read] == [
+        {"content": "a"},
+        {"content": "b", "tool_calls": []},
+        {"content": "c"},
+    ]
+    numbered = b"".join(b"data: %b\nid: 1\n\n" % chunk(text) for text in ("a", "b"))
+    assert [json.loads(event)["choices"][0]["delta"] for event in EventReader().feed(numbered)] == [{"content": "ab"}]
 
 
 def test_the_more_streams_the_longer_each_rests() -> None:

@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 
 from rag_chain.errors import BadReplyError, InvalidRequestError, ModelError, ProviderUnreachableError, SettingsError
 from rag_chain.models.background import open_loop
-from rag_chain.models.fireworks.events import EventReader, ReadingPace, join_texts
+from rag_chain.models.fireworks.events import EventReader, ReadingPace
 from rag_chain.models.fireworks.replies import RetryLaterError, explain_status, explain_stream_error
 from rag_chain.models.fireworks.transport import LEAVE_ALONE, open_transport
 from rag_chain.models.usage import count_request
@@ -109,7 +109,7 @@ class FireworksClient:
                 parts = response.aiter_bytes()
                 reader = EventReader()
                 async for part in parts:
-                    events, error = _parse_events(join_texts(reader.feed(part)))
+                    events, error = _parse_events(reader.feed(part))
                     if events:
                         yield events
                     if error is not None:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 # Looks at all streams together, in a second; each costs about half a millisecond until it has reached its reader.
 LOOKS_PER_SECOND = 300
 DATA, END = b"data: ", b"[DONE]"
 
-_TEXT = re.compile(rb'"content":"([^"\\]*(?:\\.[^"\\]*)*)"')
+_PLAIN = rb'[^"\\]*(?:\\.[^"\\]*)*'
+_TEXT = re.compile(rb'"content":"(' + _PLAIN + rb')"')
+_IS_TEXT = re.compile(_PLAIN)
 
 
 class EventReader:
@@ -35,26 +37,31 @@ class EventReader:
         self._data: list[bytes] = []
 
     def feed(self, part: bytes) -> list[bytes]:
-        """Return the data of the events that are whole now; after the end mark ``done`` is set."""
+        """Return the data of the events that are whole now; after the end mark ``done`` is set.
+
+        A run of events that differ in nothing but the text they bring is one with all of it: that is what a model's
+        tokens are, so hundreds are parsed as one.
+        """
         text = self._rest + part
-        return self._cut_plain(text) or self._cut(text)
+        return self._cut_alike(text) or join_texts(self._cut(text))
 
-    def _cut_plain(self, text: bytes) -> list[bytes]:
-        """Return the events of a text that holds nothing but events of one line; else none, and change nothing.
+    def _cut_alike(self, text: bytes) -> list[bytes]:
+        """Return the one event that many are which differ in nothing but their texts; else none, and change nothing.
 
-        That is what models send; it is cut at once, and not line by line.
+        Nearly all that models send is of this kind; it is never looked at line by line.
         """
         head, _, rest = text.rpartition(b"\n\n")
-        if self._data or b"\r" in text or not head.startswith(DATA):
+        first, between, _ = head.partition(b"\n\n")
+        found = _TEXT.search(first)
+        if self._data or not (between and found and first.startswith(DATA)) or b"\n" in first:
             return []
-        events = head.split(b"\n\n")
-        if head.count(b"\n\n" + DATA) != len(events) - 1 or head.count(b"\n") != 2 * (len(events) - 1):
-            return []
-        found = [event[len(DATA) :] for event in events]
-        if END in found:
+        before, after = first[: found.start(1)], first[found.end(1) :]
+        texts = head[len(before) : len(head) - len(after)].replace(after + b"\n\n" + before, b"")
+        # An event that is otherwise leaves its line end, and a quote where it is more than a text.
+        if not head.endswith(after) or b"\n" in texts or b"\r" in head or not _IS_TEXT.fullmatch(texts):
             return []
         self._rest = rest
-        return found
+        return [before[len(DATA) :] + texts + after]
 
     def _cut(self, text: bytes) -> list[bytes]:
         # A carriage return at the end may be the first half of a line end.
@@ -74,28 +81,8 @@ class EventReader:
         return events
 
 
-def join_texts(events: Sequence[bytes]) -> list[bytes]:
-    """Return the events with each run of those that differ in nothing but the text they bring as one with all of it.
-
-    That is what a model's tokens do, so hundreds are parsed as one.
-    """
-    return _join_all(events) or _join_runs(events)
-
-
-def _join_all(events: Sequence[bytes]) -> list[bytes]:
-    """Return the one event that many are which differ in nothing but their texts; else none."""
-    found = _TEXT.search(events[0]) if len(events) > 1 else None
-    if found is None:
-        return []
-    before, after = events[0][: found.start(1)], events[0][found.end(1) :]
-    together, between = b"\n".join(events), after + b"\n" + before
-    text = together[len(before) : len(together) - len(after)].replace(between, b"")
-    alike = together.startswith(before) and together.endswith(after) and together.count(between) == len(events) - 1
-    # With a quote in it, it may be more than a text; an event that is otherwise leaves its line end.
-    return [before + text + after] if alike and b'"' not in text and b"\n" not in text else []
-
-
-def _join_runs(events: Iterable[bytes]) -> list[bytes]:
+def join_texts(events: Iterable[bytes]) -> list[bytes]:
+    """Return the events with each run of those that differ in nothing but the text they bring as one."""
     joined: list[bytes] = []
     before, after, texts = b"", b"", list[bytes]()
     for event in events:
