@@ -93,17 +93,24 @@ def test_an_event_that_brings_more_stays_alone() -> None:
 
 
 def test_the_more_streams_the_longer_each_rests() -> None:
-    """One stream is looked at as it comes; a hundred share the looks."""
+    """One stream is looked at as it comes; a hundred share the looks, one after the other."""
 
-    async def wait(streams: int) -> float:
-        pace = ReadingPace()
-        others = [pace.stream() for _ in range(streams - 1)]
-        for other in others:
-            other.__enter__()
-        with pace.stream() as rest:
-            await rest()
-            began = anyio.current_time()
-            await rest()
-            return anyio.current_time() - began
+    async def rest(streams: int) -> list[float]:
+        pace, ended = ReadingPace(), list[float]()
 
-    assert anyio.run(wait, 100) > 10 * anyio.run(wait, 1)
+        async def read() -> None:
+            for _ in range(3):
+                await pace.rest()
+                ended.append(anyio.current_time())
+
+        began = anyio.current_time()
+        async with anyio.create_task_group() as group:
+            for _ in range(streams):
+                group.start_soon(read)
+        return [end - began for end in ended]
+
+    alone, many = anyio.run(rest, 1), anyio.run(rest, 100)
+    assert max(many) > 10 * max(alone)
+    # In order, and not all at once after one rest.
+    assert many == sorted(many)
+    assert many[199] - many[100] > 0.2

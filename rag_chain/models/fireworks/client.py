@@ -104,7 +104,7 @@ class FireworksClient:
         Once it has begun nothing is retried. The more streams there are, the longer each is left alone between two
         looks, and the more comes together: every look costs the same, however much there is to see.
         """
-        with self._deadline(), self._pace.stream() as rest:
+        with self._deadline():
             async with self._open_stream(path, body) as response:
                 parts = response.aiter_bytes()
                 reader = EventReader()
@@ -119,7 +119,7 @@ class FireworksClient:
                         return
                     if events:
                         with response.extensions.get(LEAVE_ALONE, nullcontext)():
-                            await rest()
+                            await self._pace.rest()
 
     @asynccontextmanager
     async def _open_stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
 # Looks at all streams together, in a second; each costs about half a millisecond until it has reached its reader.
 LOOKS_PER_SECOND = 300
@@ -107,25 +106,19 @@ def _put_together(joined: list[bytes], before: bytes, texts: list[bytes], after:
 
 
 class ReadingPace:
-    """Shares the looks among the streams: each rests the longer between two of them the more there are."""
+    """Gives the looks out one after the other, evenly: the more streams there are, the longer each waits for its next.
+
+    If each rested for as long by itself, all that came due while something took its time would be looked at in one
+    go, and again so after every rest.
+    """
 
     def __init__(self) -> None:
-        self._streams = 0
+        self._free = 0.0
 
-    @contextmanager
-    def stream(self) -> Iterator[Callable[[], Awaitable[None]]]:
-        """Count a stream in; gives what to await between two looks."""
-        self._streams += 1
-        looked = 0.0
-
-        async def rest() -> None:
-            nonlocal looked
-            wait = looked + self._streams / LOOKS_PER_SECOND - time.monotonic()
-            if wait > 0:
-                await anyio.sleep(wait)
-            looked = time.monotonic()
-
-        try:
-            yield rest
-        finally:
-            self._streams -= 1
+    async def rest(self) -> None:
+        """Wait for the next look that nobody has."""
+        now = time.monotonic()
+        turn = max(now, self._free)
+        self._free = turn + 1 / LOOKS_PER_SECOND
+        if turn > now:
+            await anyio.sleep(turn - now)
