@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import time
@@ -14,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
 from rag_chain.errors import RagChainError
+from rag_chain.server.bodies import check_json, read_body
 from rag_chain.server.callers import set_caller
 from rag_chain.server.entrance import check_role, is_open
 from rag_chain.server.replies import Refusal, error_body, explain
@@ -39,12 +39,8 @@ ROLES: tuple[tuple[str, frozenset[str], Role], ...] = (
 )
 # How long work may take to notice that its client has gone.
 LEAVING_SECONDS = 1.0
-# Deeper JSON is made to exhaust its readers.
-MOST_DEPTH = 64
 
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_BRACKETS = re.compile(rb"[\[\]{}]")
 
 # The playground's page has a script in itself.
 POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -129,8 +125,8 @@ class Gate:
             # Uploads are read piece by piece, and bounded there.
             await self._app(scope, receive, visit.send)
             return
-        body = await _read_body(receive, headers, self._settings.max_body_bytes)
-        _check_json(scope["method"], headers, body)
+        body = await read_body(receive, headers, self._settings.max_body_bytes)
+        check_json(scope["method"], headers, body)
         connection = _Connection(body, receive)
         work = asyncio.ensure_future(self._app(scope, connection.receive, visit.send))
         watch = asyncio.ensure_future(connection.watch())
@@ -249,46 +245,6 @@ async def _tell_failure(work: asyncio.Future[None], visit: _Visit) -> None:
 
 async def _no_more() -> Message:
     return {"type": "http.disconnect"}
-
-
-async def _read_body(receive: Receive, headers: Headers, most: int) -> bytes:
-    """Return the body; one that is too large is refused, if possible before it is read."""
-    declared = headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > most:
-        raise _too_large(most)
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refusal(400, "Disconnected", "the request was not sent to its end")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > most:
-            raise _too_large(most)
-        if not message.get("more_body", False):
-            return b"".join(parts)
-
-
-def _too_large(most: int) -> Refusal:
-    return Refusal(413, "TooLarge", f"a request may have {most:,} bytes", {"Connection": "close"})
-
-
-def _check_json(method: str, headers: Headers, body: bytes) -> None:
-    """Refuse bodies that are no JSON, or JSON that is made to exhaust its readers."""
-    if not body or method not in {"POST", "PUT", "PATCH"}:
-        return
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(415, "NotJson", "a request's body is application/json")
-    depth = 0
-    for found in _BRACKETS.finditer(_STRINGS.sub(b"", body)):
-        depth += 1 if found[0] in b"[{" else -1
-        if depth > MOST_DEPTH:
-            raise Refusal(422, "TooDeep", f"JSON may be nested {MOST_DEPTH} deep")
-    try:
-        json.loads(body)
-    except ValueError as error:
-        raise Refusal(422, "NotJson", f"the body is no JSON: {error}") from None
 
 
 def _role_for(path: str, method: str) -> Role:
