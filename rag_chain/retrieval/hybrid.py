@@ -15,7 +15,7 @@ from rag_chain.retrieval.index import can_read, note_ranking
 from rag_chain.tasks import start
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
     from langchain_core.documents import Document
@@ -73,6 +73,19 @@ class HybridRetriever(BaseRetriever):
         filter: Mapping[str, Any] | None = None,  # noqa: A002
         k: int | None = None,
     ) -> list[Document]:
+        return await run_in_executor(None, await self.begin(query, filter=filter, k=k))
+
+    async def begin(
+        self,
+        query: str,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        k: int | None = None,
+    ) -> Callable[[], list[Document]]:
+        """Await the question's vector, and return what then gives the results, in a thread.
+
+        So whoever has more to do there needs one way to a thread for all of it.
+        """
         # By words it is searched while the question is being embedded.
         matching = start(run_in_executor(None, self._match, query, k, filter))
         try:
@@ -80,11 +93,7 @@ class HybridRetriever(BaseRetriever):
             by_words = await matching
         finally:
             matching.cancel()
-
-        def finish() -> list[Document]:
-            return self._fuse(query, vector, self._near(vector, k, filter), by_words, k)
-
-        return await run_in_executor(None, finish)
+        return lambda: self._fuse(query, vector, self._near(vector, k, filter), by_words, k)
 
     def _near(self, vector: list[float], k: int | None, conditions: Mapping[str, Any] | None) -> Found:
         index: Index = self.index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from rag_chain.retrieval.hybrid import HybridRetriever
 from rag_chain.retrieval.refining import Diversity, Floor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_core.callbacks import (
         AsyncCallbackManagerForRetrieverRun,
         CallbackManagerForRetrieverRun,
@@ -45,27 +48,41 @@ class RefinedRetriever(BaseRetriever):
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None, **kwargs: Any
     ) -> list[Document]:
         k, callbacks = k or self.k, run_manager.get_child()
-        found = self.search.invoke(query, {"callbacks": callbacks}, k=max(self.candidates, k), **kwargs)
-        return self._take_steps(self.steps_for(k), query, found, callbacks)[:k]
+        find = partial(self.search.invoke, query, {"callbacks": callbacks}, k=max(self.candidates, k), **kwargs)
+        return self._take_steps(self.steps_for(k), query, find, callbacks)[:k]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None, **kwargs: Any
     ) -> list[Document]:
         k, callbacks = k or self.k, run_manager.get_child()
-        found = await self.search.ainvoke(query, {"callbacks": callbacks}, k=max(self.candidates, k), **kwargs)
+        find = await self._begin(query, callbacks, k=max(self.candidates, k), **kwargs)
         # One thread for all that only computes: each way to a thread and back waits its turn among all that goes on.
-        for computes, steps in groupby(self.steps_for(k), _only_computes):
+        for computes, group in groupby(self.steps_for(k), _only_computes):
+            steps = [*group]
             if computes:
-                found = await run_in_executor(None, self._take_steps, [*steps], query, found, callbacks)
+                find = partial(self._take_steps, steps, query, find, callbacks)
                 continue
+            found = await run_in_executor(None, find)
             for step in steps:
                 await run_in_executor(None, self.complete_for, step, query, found)
                 found = list(await step.acompress_documents(found, query, callbacks))
-        return found[:k]
+            find = partial(list, found)
+        return (await run_in_executor(None, find))[:k]
+
+    async def _begin(self, query: str, callbacks: Callbacks, **kwargs: Any) -> Callable[[], list[Document]]:
+        """Return what gives the search's results, in a thread."""
+        if isinstance(self.search, HybridRetriever):
+            return await self.search.begin(query, **kwargs)
+        return partial(list, await self.search.ainvoke(query, {"callbacks": callbacks}, **kwargs))
 
     def _take_steps(
-        self, steps: list[BaseDocumentCompressor], query: str, found: list[Document], callbacks: Callbacks
+        self,
+        steps: list[BaseDocumentCompressor],
+        query: str,
+        find: Callable[[], list[Document]],
+        callbacks: Callbacks,
     ) -> list[Document]:
+        found = find()
         for step in steps:
             self.complete_for(step, query, found)
             found = list(step.compress_documents(found, query, callbacks))
