@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rag_chain.models.tokens import count_tokens
+from rag_chain.models.tokens import count_tokens, most_tokens
 from rag_chain.sentences import split_sentences
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def pack_sources(
     out. ``text``, ``start`` and ``end`` are of what is shown.
     """
     left = budget - sum(_count(history, "content"))
+    if sum(most_tokens(source["text"]) for source in sources) <= left:
+        return [{**source, "cut": False} for source in sources]
     packed: list[dict[str, Any]] = []
     for source, tokens in zip(sources, _count(sources, "text"), strict=True):
         if tokens <= left:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_left, bisect_right
 from functools import cache
 from importlib.resources import files
@@ -35,6 +36,14 @@ def count_tokens(texts: Sequence[str]) -> list[int]:
     """Return the number of tokens of each text, without the two that mark its ends."""
     encodings = open_tokenizer().encode_batch_fast(list(texts), add_special_tokens=False)
     return [len(encoding) for encoding in encodings]
+
+
+def most_tokens(text: str) -> int:
+    """Return a number of tokens that a text does not have more of, for next to nothing.
+
+    A token is at least one character of the text as the tokenizer takes it apart: accents and Hangul's letters alone.
+    """
+    return len(unicodedata.normalize("NFD", text))
 
 
 class TokenMap:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_chain.models.tokens import count_tokens, map_tokens, open_tokenizer, read_vocabulary
+from rag_chain.models.tokens import count_tokens, map_tokens, most_tokens, open_tokenizer, read_vocabulary
 
 TEXTS = st.text(alphabet="ab cé\u0301ﬁ中文😀\n.,-İẞ", max_size=60)
 
@@ -31,6 +31,13 @@ def test_the_vocabulary_comes_with_the_package() -> None:
     """The tokenizer is read from the package once, without a network."""
     assert json.loads(read_vocabulary())["model"]["type"] == "WordPiece"
     assert open_tokenizer() is open_tokenizer()
+
+
+@given(TEXTS | st.text() | st.text("가각힣ʰ½ﷺ\u0f73"))
+@settings(max_examples=300, deadline=None)
+def test_a_text_has_no_more_tokens_than_its_characters_taken_apart(text: str) -> None:
+    """The bound that costs nothing holds for every script."""
+    assert count_tokens([text])[0] <= most_tokens(text)
 
 
 @given(TEXTS)
