@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 
@@ -45,4 +45,17 @@ class MilvusSettings(BaseSettings):
     )
     search_timeout: float | None = Field(
         None, gt=0, description="Seconds for one search in Milvus; default: RAG_STORE_TIMEOUT."
+    )
+    bulk_endpoint: str | None = Field(
+        None,
+        description="Address of the object store in which the Milvus server keeps its files, such as "
+        "http://minio:9000: --bulk goes through it. Default: Amazon S3.",
+    )
+    bulk_access_key: SecretStr | None = Field(None, description="Access key of that object store.")
+    bulk_secret_key: SecretStr | None = Field(None, description="Secret key of that object store.")
+    bulk_file_megabytes: int = Field(
+        64,
+        ge=1,
+        le=4096,
+        description="Megabytes of chunks in a file that --bulk writes; it takes nine times the memory.",
     )

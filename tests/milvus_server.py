@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.certificates import Certificates
 
@@ -54,7 +54,8 @@ class MilvusServer:
     """A server in a folder of its own, on ports that stay the same when it is started again.
 
     With ``authentication`` the only user is root with the password Milvus; with ``certificates`` it speaks TLS
-    only, and with ``mutual`` as well to clients with a certificate only.
+    only, and with ``mutual`` as well to clients with a certificate only. ``environment`` says more of its
+    configuration, such as where it keeps its files.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class MilvusServer:
     authentication: bool = False
     certificates: Certificates | None = None
     mutual: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -89,7 +91,7 @@ class MilvusServer:
             self._process = subprocess.Popen(
                 [self.binaries / "milvus", "run", "standalone"],
                 cwd=self.folder,
-                env=os.environ | _SOONER | own,
+                env=os.environ | _SOONER | own | dict(self.environment),
                 stdout=output,
                 stderr=output,
                 start_new_session=True,

@@ -32,6 +32,8 @@ DOORS = {
     "ray": "cluster/",
     "langserve": "server/langserve_routes.py",
     "pymilvus": "store/",
+    "pymilvus.bulk_writer": "store/bulk.py",
+    "minio": "store/objects.py",
     "milvus_lite": "store/",
     "langchain_milvus": "store/vectorstore.py",
     "langchain_fireworks": "models/fireworks/",

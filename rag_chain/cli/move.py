@@ -31,6 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replace", action="store_true", help="put it in the place of one that is there already")
     parser.add_argument("--keep-old", action="store_true", help="with --replace: keep the old collection in Milvus")
     parser.add_argument(
+        "--bulk", metavar="S3URL", help="by a server's bulk import from its object store, such as s3://bucket/prefix"
+    )
+    parser.add_argument(
         "--check-only", action="store_true", help="compare what is there with the source, and change nothing"
     )
     parser.add_argument(
@@ -51,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
 
     if options.keep_old and not options.replace:
         options.refuse_usage("--keep-old needs --replace")
-    if options.check_only and (options.replace or options.wait is not None):
-        options.refuse_usage("--check-only changes nothing: leave --replace and --wait out")
+    if options.check_only and (options.replace or options.wait is not None or options.bulk is not None):
+        options.refuse_usage("--check-only changes nothing: leave --replace, --wait and --bulk out")
     settings = read_quietly(options)
     place = {"database": options.to_db, "collection": options.to_collection}
     given = {"queries": options.queries, "index_seconds": options.wait}
@@ -62,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
             report = check_move(options.to, settings, **place, **choices, on_progress=show)
         else:
             old = {"replace": options.replace, "keep_old": options.keep_old}
-            report = move(options.to, settings, **place, **old, **choices, on_progress=show)
+            report = move(options.to, settings, **place, **old, **choices, bulk=options.bulk, on_progress=show)
     if options.json:
         print_json(report.to_json())
     else:

@@ -42,13 +42,19 @@ class Step:
         return bool(self.sent or self.removed)
 
 
-def copy_missing(source: Store, target: Store, language: str, on_chunks: Callable[[int], None]) -> Step:
+def copy_missing(
+    source: Store,
+    target: Store,
+    language: str,
+    on_chunks: Callable[[int], None],
+    send: Callable[[list[Row]], None] | None = None,
+) -> Step:
     """Make the target's ids those of the source; chunks that it has already are not read.
 
     ``language`` is that of the terms, for a target that has BM25 when the source has none. ``on_chunks`` is
-    told how many more chunks are there.
+    told how many more chunks are there. ``send`` is for rows that come there another way than by being written.
     """
-    writer = _Writer(target, language)
+    writer = _Writer(target, language, send)
     # What BM25 makes of the terms can't be written, and every Milvus makes it itself.
     fields = [*(name for name in source.fields() if name not in {KEY, SPARSE}), "$meta"]
     sent = present = removed = 0
@@ -120,8 +126,9 @@ def read_vectors(store: Store, ids: Sequence[str]) -> Iterator[tuple[list[str], 
 class _Writer:
     """Writes stored rows as the target wants them; on Milvus Lite it flushes in portions, as an ingest does."""
 
-    def __init__(self, target: Store, language: str) -> None:
+    def __init__(self, target: Store, language: str, send: Callable[[list[Row]], None] | None = None) -> None:
         self._target = target
+        self._send = send or self._upsert
         self._language = language
         self._with_terms = TERMS in target.fields()
         self._portions = Portions()
@@ -132,7 +139,7 @@ class _Writer:
             self._send(batch)
             self._portions.count(self._target, len(batch))
 
-    def _send(self, batch: list[Row]) -> None:
+    def _upsert(self, batch: list[Row]) -> None:
         target = self._target
         # An insert would give a server two rows of one id when a batch is sent again.
         target.milvus.run(

@@ -7,6 +7,7 @@ import json
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,12 +22,15 @@ from rag_chain.store.terms import TERMS_VERSION
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from rag_chain.store.bulk import Bulk
     from rag_chain.store.collection import Row, Store
     from rag_chain.store.fingerprint import Fingerprint
     from rag_chain.store.recall import Recall
 
 # A property of a moved collection: what it was moved from. An interrupted move is found again by it.
 ORIGIN = "rag_chain.moved_from"
+# The same of one that is imported: it is never gone on with, since nobody knows what the server still puts into it.
+BULK_ORIGIN = "rag_chain.imported_from"
 # One to copy, one to see that nothing is missing; more only when the source changes meanwhile.
 MOST_ROUNDS = 6
 # Between two looks at the index, in seconds.
@@ -72,12 +76,15 @@ class MoveJob:
         queries: int,
         index_seconds: float,
         on_progress: Callable[[str, int, int], None],
+        *,
+        bulk: Bulk | None = None,
     ) -> None:
         self._source = source
         self._place = place
         self._queries = queries
         self._index_seconds = index_seconds
         self._on_progress = on_progress
+        self._bulk = bulk
 
     def run(self, *, replacing: bool, keep_old: bool) -> MoveReport:
         """Fill a new collection, and put it in place."""
@@ -86,10 +93,10 @@ class MoveJob:
             current = self._source.generations.current() or self._source.name
             source = stack.enter_context(self._source.beside(current))
             source.open_for(None, writing=False)
-            origin = {ORIGIN: _describe_origin(source)}
+            origin = {BULK_ORIGIN if self._bulk else ORIGIN: _describe_origin(source)}
             with target_names():
-                new = self._resume(origin)
-                if new is None and self._is_moved(origin) and self._count_both().is_complete:
+                new = None if self._bulk else self._resume(origin)
+                if new is None and self._is_moved(source) and self._count_both().is_complete:
                     return self.compare()
                 self._refuse_occupied(replacing=replacing)
             fingerprint = _read_fingerprint(source, self._place)
@@ -135,10 +142,11 @@ class MoveJob:
         new.open_for(None, writing=True)
         return new
 
-    def _is_moved(self, origin: dict[str, str]) -> bool:
+    def _is_moved(self, source: Store) -> bool:
         """Return whether an earlier run has put this very collection in place."""
         current = self._place.generations.current()
-        return current is not None and origin.items() <= self._place.generations.properties(current).items()
+        known = {} if current is None else self._place.generations.properties(current)
+        return _describe_origin(source) in {known.get(ORIGIN), known.get(BULK_ORIGIN)}
 
     def _refuse_occupied(self, *, replacing: bool) -> None:
         if self._place.generations.current() is None or replacing:
@@ -160,7 +168,10 @@ class MoveJob:
         for _ in range(MOST_ROUNDS):
             before = _look(source)
             counter = self._counter("check" if total else "chunks", before.chunks)
-            step = copy_missing(source, new, language, counter)
+            if self._bulk is not None and total is None:
+                step = self._import(self._bulk, source, new, language, counter)
+            else:
+                step = copy_missing(source, new, language, counter)
             total = Step(total.sent + step.sent, total.present, total.removed + step.removed) if total else step
             if step.changed:
                 continue
@@ -188,6 +199,13 @@ class MoveJob:
             "the source is still being written to: let ingests into it end, "
             "then run the same command again, which goes on from here"
         )
+
+    def _import(self, bulk: Bulk, source: Store, new: Store, language: str, counter: Callable[[int], None]) -> Step:
+        """Do for an empty collection what copying does, by a bulk import."""
+        with bulk.begin(self._place, new, partial(self._on_progress, "import")) as files:
+            step = copy_missing(source, new, language, counter, files.write)
+            files.finish()
+        return step
 
     def _measure(self, source: Store, target: Store, chunks: int) -> Recall | None:
         return measure_recall(source, target, self._queries, self._counter("exact search", chunks))

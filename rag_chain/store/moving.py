@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rag_chain.errors import SettingsError, StoreError
 from rag_chain.settings import Settings
+from rag_chain.store.bulk import read_bulk
 from rag_chain.store.collection import open_store
 from rag_chain.store.move_job import MoveJob, target_names
 from rag_chain.store.writing import ROWS_PER_FLUSH
@@ -31,6 +32,7 @@ def move(
     collection: str | None = None,
     replace: bool = False,
     keep_old: bool = False,
+    bulk: str | None = None,
     queries: int = QUERIES,
     index_seconds: float = INDEX_SECONDS,
     on_progress: Callable[[str, int, int], None] = lambda *_: None,
@@ -40,14 +42,18 @@ def move(
     Text, vectors, metadata and fingerprint go as they are stored; only the terms of BM25 are cut anew, for a
     Milvus that has it from one that has not. The same call goes on where an interrupted one stopped. What is
     written to the source meanwhile is copied, too. A name that holds another collection already is refused
-    unless ``replace``; with ``keep_old`` that one stays behind the name, as a rebuild's does. The recall is
+    unless ``replace``; with ``keep_old`` that one stays behind the name, as a rebuild's does. With ``bulk``, such as
+    ``s3://bucket/prefix``, a server imports files from its object store; interrupted, that begins anew. The recall is
     measured with ``queries`` stored vectors; ``on_progress`` is told stage, done and total. The source stays.
     Raises a :class:`~rag_chain.errors.RagChainError` when the collection is not in place after it.
     """
     started = time.monotonic()
     settings = settings or Settings()
-    with _open_both(settings, _aim(settings, to, database, collection)) as (source, place):
-        job = MoveJob(source, place, queries, index_seconds, on_progress)
+    target = _aim(settings, to, database, collection)
+    with target_names():
+        way = read_bulk(target, bulk) if bulk is not None else None
+    with _open_both(settings, target) as (source, place):
+        job = MoveJob(source, place, queries, index_seconds, on_progress, bulk=way)
         return job.run(replacing=replace, keep_old=keep_old).after(started)
 
 
