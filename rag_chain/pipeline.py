@@ -41,6 +41,7 @@ def ingest(
     rebuild: bool = False,
     keep_old: bool = False,
     prune: bool = True,
+    bulk: str | None = None,
     engine: Engine = "local",
     ray_address: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -51,10 +52,12 @@ def ingest(
     nothing; those gone from the same places are removed, unless ``prune`` is False or ``glob``
     narrows what is looked at. ``rebuild`` makes a new collection and puts it in the old one's
     place when it is complete; with ``keep_old`` the old one stays in Milvus beside it, until a
-    rebuild without ``keep_old`` drops all older ones. Documents that can't be read are in
-    ``report.refused``; ``report.differences`` says where the documents came out otherwise than they
-    were planned. ``engine="ray"`` has documents read, embedded and written by a Ray cluster, whose nodes must see
-    the same files: the one at ``ray_address``, or one that is started on this machine for as long.
+    rebuild without ``keep_old`` drops all older ones. With ``bulk``, such as ``s3://bucket/prefix``,
+    the chunks of a rebuild go to files there, which a Milvus server imports from its own object store
+    at the end. Documents that can't be read are in ``report.refused``; ``report.differences`` says
+    where the documents came out otherwise than they were planned. ``engine="ray"`` has documents
+    read, embedded and written by a Ray cluster, whose nodes must see the same files: the one at
+    ``ray_address``, or one that is started on this machine for as long.
     Raises a :class:`~rag_chain.errors.RagChainError` when nothing could be done.
     """
     from rag_chain.documents import find_documents
@@ -67,6 +70,7 @@ def ingest(
         rebuild=rebuild,
         keep_old=keep_old,
         prune=prune and not glob,
+        bulk=bulk,
         engine=engine,
         ray_address=ray_address,
         on_progress=on_progress,
@@ -80,6 +84,7 @@ def ingest_found(
     rebuild: bool = False,
     keep_old: bool = False,
     prune: bool = True,
+    bulk: str | None = None,
     engine: Engine = "local",
     ray_address: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -90,7 +95,7 @@ def ingest_found(
 
     started = monotonic()
     choices = {"rebuild": rebuild, "keep_old": keep_old, "prune": prune}
-    with _open_job(found, settings, **choices, writing=True, engine=engine) as job:
+    with _open_job(found, settings, **choices, writing=True, bulk=bulk, engine=engine) as job:
         if engine == "ray" and job.plan.work:
             report = run_on_ray(job, ray_address, on_progress)
         else:
@@ -203,6 +208,7 @@ def _open_job(
     prune: bool,
     writing: bool,
     keep_old: bool = False,
+    bulk: str | None = None,
     engine: Engine = "local",
 ) -> Iterator[Job]:
     """Connect to the store and compare the documents with what it holds."""
@@ -211,12 +217,13 @@ def _open_job(
     from rag_chain.engines import Job, build_readers
     from rag_chain.ingestion.plan import make_plan
     from rag_chain.models.building import build_embeddings
+    from rag_chain.store.bulk_writing import build_writer, read_rebuild
     from rag_chain.store.collection import open_store
-    from rag_chain.store.writing import CollectionWriter
     from rag_chain.workers import WORTH_BYTES
 
     embeddings = build_embeddings(settings)
     fingerprint = make_fingerprint(settings, embeddings)
+    way = None if bulk is None else read_rebuild(settings, bulk, rebuild=rebuild, engine=engine)
     with ExitStack() as stack:
         much = found.gather() >= WORTH_BYTES
         readers = stack.enter_context(build_readers(settings))
@@ -230,7 +237,7 @@ def _open_job(
             store.open_for(None if rebuild else fingerprint, writing=True)
         held = store.catalogue() if exists else {}
         plan = make_plan(found, held, prune=prune, rebuild=rebuild)
-        writer = CollectionWriter(store, fingerprint, rebuild=rebuild, keep_old=keep_old, catalogue=held)
+        writer = build_writer(store, fingerprint, way, rebuild=rebuild, keep_old=keep_old, catalogue=held)
         yield Job(settings, embeddings, store, writer, plan, readers, text_to_embed)
 
 

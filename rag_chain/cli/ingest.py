@@ -32,6 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", action="store_true", help="show what would be done, its cost and time")
     parser.add_argument("--rebuild", action="store_true", help="build a new collection, then put it in place")
     parser.add_argument("--keep-old", action="store_true", help="with --rebuild: keep the old collection in Milvus")
+    parser.add_argument(
+        "--bulk",
+        metavar="S3URL",
+        help="with --rebuild: by a Milvus server's bulk import from its object store, such as s3://bucket/prefix",
+    )
     parser.set_defaults(refuse_usage=parser.error)
     parser.add_argument("--no-prune", dest="prune", action="store_false", help="keep documents that are gone")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where the work is done")
@@ -54,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
 
     if options.keep_old and not options.rebuild:
         options.refuse_usage("--keep-old needs --rebuild")
+    if options.bulk is not None and (not options.rebuild or options.plan or options.engine == "ray"):
+        options.refuse_usage("--bulk needs --rebuild, and goes with neither --plan nor --engine ray")
     if options.ray_address and options.engine != "ray":
         options.refuse_usage("--ray-address needs --engine ray")
     # Empty before any work: an unwritable path must not cost an ingest, nor old refusals pass for this run's.
@@ -70,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
                 settings,
                 **choices,
                 keep_old=options.keep_old,
+                bulk=options.bulk,
                 engine=options.engine,
                 ray_address=options.ray_address,
                 on_progress=show,

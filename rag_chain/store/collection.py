@@ -161,6 +161,14 @@ class Store:
 
     def write(self, chunks: Sequence[Document], vectors: NDArray[Any], counts: Mapping[str, int]) -> None:
         """Upsert chunks with their vectors; ``counts`` gives a document's number of chunks by source."""
+        rows = self.build_rows(chunks, vectors, counts)
+        for start in range(0, len(rows), ROWS_PER_CALL):
+            self._upsert(rows[start : start + ROWS_PER_CALL])
+
+    def build_rows(
+        self, chunks: Sequence[Document], vectors: NDArray[Any], counts: Mapping[str, int]
+    ) -> list[dict[str, Any]]:
+        """Return the rows that these chunks are stored as."""
         rows = [
             build_row(chunk, vector, 0 if chunk.metadata["position"] else counts[chunk.metadata["source"]])
             for chunk, vector in zip(chunks, vectors, strict=True)
@@ -168,8 +176,7 @@ class Store:
         if self.understands_text:
             for row, chunk in zip(rows, chunks, strict=True):
                 row[TERMS] = chunk.metadata.get(TERMS) or describe_terms(chunk, self.language)
-        for start in range(0, len(rows), ROWS_PER_CALL):
-            self._upsert(rows[start : start + ROWS_PER_CALL])
+        return rows
 
     def remove(self, versions: Mapping[str, str]) -> int:
         """Delete what these sources hold of other versions than these; return how many chunks."""

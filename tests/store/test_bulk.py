@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rag_chain import Settings, move
+from rag_chain import Settings, ingest, move
 from rag_chain.cli import main
 from rag_chain.errors import SettingsError
 from rag_chain.store.collection import open_store
@@ -39,11 +39,21 @@ def settings(tmp_path: Path) -> Settings:
     return settings
 
 
-def test_milvus_lite_has_none(settings: Settings, tmp_path: Path) -> None:
-    """A move to it does not begin; nothing is made."""
+def test_milvus_lite_has_none(settings: Settings, tmp_path: Path, folder: Path, online: Settings) -> None:
+    """Neither a move to it nor a rebuild there begins; nothing is made, and no model is asked."""
     with pytest.raises(SettingsError, match="Milvus Lite has no bulk import: leave --bulk out, or set --to to"):
         move(str(tmp_path / "target.db"), settings, bulk=PLACE)
     assert not (tmp_path / "target.db").exists()
+    with pytest.raises(SettingsError, match="Milvus Lite has no bulk import: leave --bulk out, or set MILVUS_URI to"):
+        ingest(folder, online, rebuild=True, bulk=PLACE)
+
+
+def test_only_a_rebuild_by_the_local_engine_goes_by_one(folder: Path, online: Settings) -> None:
+    """Into a collection that is there already every row would come a second time."""
+    with pytest.raises(SettingsError, match="into a new collection only: rebuild"):
+        ingest(folder, online, bulk=PLACE)
+    with pytest.raises(SettingsError, match="for the local engine"):
+        ingest(folder, online, rebuild=True, engine="ray", bulk=PLACE)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +90,9 @@ def test_without_its_packages_it_says_how_to_install_them(settings: Settings, mo
     ("arguments", "words"),
     [
         (["move", "--to", SERVER, "--bulk", PLACE, "--check-only"], "leave --replace, --wait and --bulk out"),
+        (["ingest", ".", "--bulk", PLACE], "--bulk needs --rebuild"),
+        (["ingest", ".", "--bulk", PLACE, "--rebuild", "--plan"], "goes with neither --plan nor --engine ray"),
+        (["ingest", ".", "--bulk", PLACE, "--rebuild", "--engine", "ray"], "goes with neither --plan nor"),
     ],
 )
 def test_wrong_usage_is_refused(

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from rag_chain import move
+from rag_chain import build_chain, ingest, move
+from rag_chain.cli import main
 from rag_chain.errors import StoreError
 from rag_chain.store.bulk import FOLDER
 from rag_chain.store.collection import open_store
-from tests.engines import Engine, settle
+from rag_chain.store.repair import take_inventory
+from tests.engines import Engine, environment_of, settle
+from tests.fireworks_faults import Refuse
 from tests.milvus_server import ROOT_TOKEN, MilvusServer, running_milvus
 from tests.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, ObjectStore, find_weed, running_object_store
 from tests.processes import running
@@ -35,6 +38,7 @@ MADE_WITH = FINGERPRINT | {"terms": "1/english"}
 DOCUMENTS, CHUNKS = 30, 20
 ALL = DOCUMENTS * CHUNKS
 PLACE = f"s3://{BUCKET}/some/where"
+QUESTION = "Where do rows live?"
 MOVE = """
     from rag_chain import Settings, move
     stage, uri, database, bulk = sys.argv[1:]
@@ -240,7 +244,59 @@ def test_a_file_that_can_not_be_written_is_no_silent_loss(
     local = tmp_path / "local"
     local.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(local))
+
+    def remove_folder(*_: object) -> None:
+        for path in local.glob("rag_chain-bulk-*/*"):
+            shutil.rmtree(path)
+
     scene.fill()
     with pytest.raises(StoreError, match=r"600 chunks could not be written to a file in .*: make room"):
-        scene.move(on_progress=lambda *_: [shutil.rmtree(path) for path in local.glob("rag_chain-bulk-*/*")])
+        scene.move(on_progress=remove_folder)
     assert states_at(scene.target) == ["unfinished"]
+
+
+def test_a_rebuild_by_import_is_the_same_collection(scene: Scene, folder: Path, fireworks: FireworksServer) -> None:
+    """As without it: the same chunks and vectors, nothing of a refused document, and questions are answered."""
+    ingest(folder, scene.target)
+    before = rows_at(scene.target)
+    # Most of it is in the files before the last of it is refused.
+    pages = "".join(f"# Page {number}\n\nSays {number}.\n\n" for number in range(600))
+    (folder / "a.md").write_text(f"{pages}# End\n\npoison\n", "utf-8")
+    fireworks.faults.always("embeddings", Refuse("poison"))
+    report = ingest(folder, scene.target, rebuild=True, bulk=PLACE)
+    assert [refused.source for refused in report.refused] == ["a.md"]
+    assert (len(report.added), report.chunks_total) == (3, 4)
+    assert rows_at(scene.target) == before
+    assert states_at(scene.target) == ["current"]
+    assert scene.objects.names("some") == []
+    answer = build_chain(scene.target).invoke(QUESTION)
+    assert answer["sources"][0]["heading"] == "Storage > Where rows live"
+    with open_store(scene.target) as store:
+        assert not any(take_inventory(store).left_over)
+    (folder / "a.md").unlink()
+    assert len(ingest(folder, scene.target).unchanged) == 3
+
+
+def test_a_rebuild_that_can_not_be_imported_leaves_the_old_one(scene: Scene, folder: Path) -> None:
+    """It answers on, and the next rebuild drops what was begun."""
+    ingest(folder, scene.target)
+    scene.objects.make_bucket("one-more-bucket")
+    with pytest.raises(StoreError, match="could not import"):
+        ingest(folder, scene.target, rebuild=True, bulk="s3://one-more-bucket")
+    assert states_at(scene.target) == ["current", "unfinished"]
+    assert build_chain(scene.target).invoke(QUESTION)["grounded"]
+    ingest(folder, scene.target, rebuild=True)
+    assert states_at(scene.target) == ["current"]
+
+
+@pytest.mark.usefixtures("provider")
+def test_the_command_imports(
+    scene: Scene, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A first ingest too, and the vendor says nothing beside it."""
+    for name, value in {**scene.environment(), **environment_of(scene.address)}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["ingest", str(folder), "--rebuild", "--bulk", PLACE]) == 0
+    captured = capfd.readouterr()
+    assert "4 embedded, 0 deleted, 4 in all" in captured.out
+    assert captured.err == ""
