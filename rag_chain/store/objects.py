@@ -88,8 +88,13 @@ class Bucket:
         # Left to itself it waits five minutes for an answer.
         timeout = Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
         with PoolManager(timeout=timeout, retries=retries, maxsize=CONNECTIONS) as pool:
-            keys = {"access_key": self.access_key, "secret_key": self.secret_key}
-            yield Minio(endpoint=parts.netloc, secure=parts.scheme == "https", http_client=pool, **keys)
+            yield Minio(
+                endpoint=parts.netloc,
+                access_key=self.access_key,
+                secret_key=self.secret_key,
+                secure=parts.scheme == "https",
+                http_client=pool,
+            )
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pytest
 from rag_chain import build_chain, ingest, move
 from rag_chain.cli import main
 from rag_chain.errors import StoreError
-from rag_chain.store.bulk import FOLDER
+from rag_chain.store import bulk
 from rag_chain.store.collection import open_store
 from rag_chain.store.repair import take_inventory
 from tests.engines import Engine, environment_of, settle
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rag_chain import Settings
+    from rag_chain.store.collection import Store
     from rag_chain.store.links import Address
     from rag_chain.store.move_report import MoveReport
     from tests.fireworks_server import FireworksServer
@@ -59,9 +61,9 @@ class Scene:
     address: Address
     objects: ObjectStore
 
-    def move(self, bulk: str | None = PLACE, **choices: Any) -> MoveReport:
-        """Move the collection there."""
-        return move(self.address.uri, self.source, database=self.address.database, bulk=bulk, **choices)
+    def move(self, place: str | None = PLACE, **choices: Any) -> MoveReport:
+        """Move the collection there, by way of this place."""
+        return move(self.address.uri, self.source, database=self.address.database, bulk=place, **choices)
 
     def fill(self) -> None:
         """Have thirty documents of twenty chunks in the source."""
@@ -125,6 +127,12 @@ def rows_at(settings: Settings) -> dict[str, dict[str, Any]]:
     return {row["id"]: {**row, "dense": np.float32(row["dense"]).tobytes()} for row in own}
 
 
+def start_import(store: Store, name: str) -> None:
+    """Have a server import an object, past everything that we do about it."""
+    handler, context = store.client._get_connection(), store.client._generate_call_context()
+    handler.do_bulk_insert(store.name, "", [name], context=context)
+
+
 def states_at(settings: Settings) -> list[str]:
     with open_store(settings) as store:
         return [one.state for one in store.generations.survey()]
@@ -171,7 +179,7 @@ def test_a_killed_import_is_begun_again(
         pass
     assert rows_at(scene.target) == old
     assert states_at(scene.target) == ["current", "unfinished"]
-    assert bool(scene.objects.names(f"some/where/{FOLDER}")) == (stage == "import")
+    assert bool(scene.objects.names(f"some/where/{bulk.FOLDER}")) == (stage == "import")
     report = scene.move(replace=True)
     assert (report.copied, report.is_complete) == (ALL, True)
     assert rows_at(scene.target) == rows_at(scene.source)
@@ -192,7 +200,7 @@ def test_a_plain_move_does_not_go_on_with_an_import(scene: Scene) -> None:
         scene.move(on_progress=stop)
     assert states_at(scene.target) == ["unfinished"]
     assert scene.objects.names("some") == []
-    assert scene.move(bulk=None).copied == ALL
+    assert scene.move(None).copied == ALL
     assert rows_at(scene.target) == rows_at(scene.source)
     assert states_at(scene.target) == ["current"]
 
@@ -234,6 +242,32 @@ def test_what_milvus_refuses_is_told_with_its_reason(scene: Scene) -> None:
     assert scene.move(replace=True).is_complete
     assert rows_at(scene.target) == rows_at(scene.source)
     assert states_at(scene.target) == ["current"]
+
+
+def test_a_file_that_is_imported_twice_is_found_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Milvus has every row twice then; nobody reads it, and the next run is right."""
+    monkeypatch.setattr(bulk, "SURPLUS_SECONDS", 1.0)
+    scene.fill()
+    old = scene.occupy()
+
+    def import_again(stage: str, *_: int) -> None:
+        if stage != "import" or again:
+            return
+        again.extend(scene.objects.names("some"))
+        with open_store(scene.target) as store:
+            name = store.generations.survey()[-1].name
+            with store.beside(name) as new:
+                start_import(new, again[0])
+                end = time.monotonic() + 120
+                while new.count() < 2 * ALL and time.monotonic() < end:
+                    time.sleep(0.5)
+
+    again: list[str] = []
+    with pytest.raises(StoreError, match="has shown 1,200 of 600 chunks and gets no further"):
+        scene.move(replace=True, on_progress=import_again)
+    assert rows_at(scene.target) == old
+    assert scene.move(replace=True).is_complete
+    assert rows_at(scene.target) == rows_at(scene.source)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
