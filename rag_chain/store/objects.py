@@ -52,7 +52,7 @@ class Bucket:
     def check(self) -> None:
         """Write a small object, list and remove it: raises ``StoreError`` where that can't be done."""
         name = self.join(PROBE)
-        with self._errors("writing to"), self._connect() as client:
+        with self._errors("writing to"), self._connect(0) as client:
             client.put_object(bucket_name=self.name, object_name=name, data=BytesIO(b"ok"), length=2)
             list(client.list_objects(bucket_name=self.name, prefix=name))
             client.remove_object(bucket_name=self.name, object_name=name)
@@ -79,15 +79,16 @@ class Bucket:
                 client.remove_object(bucket_name=self.name, object_name=name)
 
     @contextmanager
-    def _connect(self) -> Iterator[Minio]:
+    def _connect(self, retries: int = RETRIES) -> Iterator[Minio]:
+        """Give a client; each retry of it is a warning in the log."""
         from minio import Minio
         from urllib3 import PoolManager, Retry, Timeout
 
         parts = urlsplit(self.endpoint)
-        retries = Retry(RETRIES, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504])
+        again = Retry(retries, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504])
         # Left to itself it waits five minutes for an answer.
         timeout = Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-        with PoolManager(timeout=timeout, retries=retries, maxsize=CONNECTIONS) as pool:
+        with PoolManager(timeout=timeout, retries=again, maxsize=CONNECTIONS) as pool:
             yield Minio(
                 endpoint=parts.netloc,
                 access_key=self.access_key,
@@ -108,7 +109,9 @@ class Bucket:
             told = f"answers {error.code} while {action} it: look into its log"
             raise StoreError(f"the object store of {self} {_MENDS.get(error.code or '', told)}") from error
         except ValueError as error:
-            raise SettingsError(f"{self} can't be an object store's ({error}): write s3://BUCKET/PREFIX") from error
+            raise SettingsError(
+                f"{self} can't be ({error}): write s3://BUCKET/PREFIX, and an http(s):// address in {ENDPOINT}"
+            ) from error
         except (MinioException, HTTPError) as error:
             raise StoreError(
                 f"no answer, or none but errors, while {action} {self}: start that object store, look into its log, "

@@ -13,7 +13,7 @@ import pytest
 
 from rag_chain import build_chain, ingest, move
 from rag_chain.cli import main
-from rag_chain.errors import StoreError
+from rag_chain.errors import RagChainError, StoreError
 from rag_chain.store import bulk
 from rag_chain.store.collection import open_store
 from rag_chain.store.repair import take_inventory
@@ -212,20 +212,23 @@ def test_a_plain_move_does_not_go_on_with_an_import(scene: Scene) -> None:
         (PLACE, {"bulk_access_key": "nobody"}, "does not know the access key: mend RAG_BULK_ACCESS_KEY"),
         ("s3://no-such-bucket/some", {}, "has no such bucket: name the one in which Milvus keeps its own files"),
         ("s3://No_Bucket/some", {}, "takes no bucket of that name"),
+        ("s3://x/some", {}, r"can't be \(invalid bucket name x\): write s3://BUCKET/PREFIX"),
+        (PLACE, {"bulk_endpoint": "http://no host"}, r"can't be \(.*\): write .* address in RAG_BULK_ENDPOINT"),
         (PLACE, {"bulk_endpoint": "http://127.0.0.1:9"}, "no answer, .* start that object store, .* RAG_BULK_ENDPOINT"),
     ],
 )
 def test_an_object_store_that_can_not_be_written_to_stops_it_at_once(
-    scene: Scene, place: str, changes: dict[str, str], words: str
+    scene: Scene, place: str, changes: dict[str, str], words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With what mends it, without a secret, and with nothing made."""
+    """With what mends it, without a secret or any line beside it, and with nothing made."""
     scene.fill()
     old = scene.occupy()
     other = Scene(scene.source.with_changes(**changes), scene.target, scene.address, scene.objects)
-    with pytest.raises(StoreError, match=words) as caught:
+    with pytest.raises(RagChainError, match=words) as caught:
         other.move(place, replace=True)
     assert SECRET_KEY not in str(caught.value)
     assert "not-that-one" not in str(caught.value)
+    assert caplog.records == []
     assert rows_at(scene.target) == old
     assert states_at(scene.target) == ["current"]
 
