@@ -168,12 +168,13 @@ def test_everything_stored_arrives_as_it_is(scene: Scene, fireworks: FireworksSe
 
 @pytest.mark.parametrize("stage", ["chunks", "import"])
 def test_a_killed_import_is_begun_again(
-    scene: Scene, fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch, stage: str
+    scene: Scene, fireworks: FireworksServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     """Kill -9: the old collection answers as before, and the next run leaves one whole collection and no object."""
     scene.fill()
     old = scene.occupy()
-    for name, value in {**scene.environment(), "MILVUS_URI": scene.source.milvus_uri}.items():
+    own = {"MILVUS_URI": scene.source.milvus_uri, "TMPDIR": str(tmp_path)}
+    for name, value in {**scene.environment(), **own}.items():
         monkeypatch.setenv(name, value)
     with running(MOVE, stage, scene.address.uri, scene.address.database, PLACE):
         pass
