@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rag_chain.sentences import split_sentences
-from rag_chain.words import content_words
+from rag_chain.words import says_something
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,5 +45,5 @@ def split_claims(answer: str) -> Iterator[Claim]:
         sentence = moved[start:end]
         numbers = [int(n) for mark in _MARK.findall(sentence) for n in mark.split(",") if int(n)]
         text = _LIST_MARK.sub("", _MARK.sub("", sentence), count=1).strip()
-        if content_words(text):
+        if says_something(text):
             yield Claim(text, tuple(dict.fromkeys(numbers)))

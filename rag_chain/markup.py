@@ -23,4 +23,6 @@ def plain_words(markdown: str) -> str:
 
 def blank_unread(markdown: str) -> str:
     """Return a text of the same length in which addresses of links, anchors and tags are blanks."""
+    if not any(opening in markdown for opening in "({<"):
+        return markdown
     return _UNREAD.sub(lambda match: " " * len(match[0]), markdown)

@@ -43,6 +43,12 @@ def content_words(text: str) -> set[str]:
     return {word.removesuffix("s") if len(word) > 3 else word for word in words if word not in _STOP_WORDS}
 
 
+def says_something(text: str) -> bool:
+    """Return whether a text has a word that carries meaning."""
+    words = WORD.finditer(unicodedata.normalize("NFKC", text))
+    return any(word[0].lower() not in _STOP_WORDS for word in words)
+
+
 def is_negated(text: str) -> bool:
     """Return whether a sentence denies something, as far as a word can tell."""
     return _NEGATION.search(text) is not None

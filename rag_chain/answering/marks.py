@@ -17,10 +17,16 @@ _BEGUN = re.compile(rf"[ \t]*(?:(?:{_ONE})[ \t]?)*(?:\[[\d\s,]{{0,20}}|【[^】\
 # Where the beginning is looked for first, in characters from the end; and the longest mark.
 TAIL, LONGEST = 300, 100
 _CODE = re.compile(r"(`+)")
+_PAIRS = (("[", "]"), ("【", "】"))
 
 
 def _find_begun(text: str) -> int:
     """Return where a row of marks begins that may go on, or the end; nearly always that is near the end."""
+    shown = text.rstrip(" \t")
+    # Where all brackets are closed and words came after them, a row can only begin; so it is nearly always.
+    is_open = any(opening in shown and closing not in shown[shown.rfind(opening) :] for opening, closing in _PAIRS)
+    if not is_open and not shown.endswith(("]", "】")):
+        return len(shown)
     tail = max(0, len(text) - TAIL)
     begun = _BEGUN.search(text, tail)
     # A row that is longer is met in its middle, at the next of its marks.

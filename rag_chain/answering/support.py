@@ -57,7 +57,7 @@ def find_verbatim(claim: str, text: str) -> tuple[int, int] | None:
     White space, case, punctuation and Markdown's marks do not count. What stands in an instruction to a
     model is no statement and is not found.
     """
-    wanted = BETWEEN.join(map(_fold, WORD.findall(blank_unread(claim))))
+    wanted = BETWEEN.join(_folded(blank_unread(claim)))
     held = _words_of_source(text)
     place = held.joined.find(f"{BETWEEN}{wanted}{BETWEEN}") if wanted else -1
     while place >= 0:
@@ -167,6 +167,10 @@ def _words(text: str) -> Iterator[tuple[str, int, int]]:
     """Yield the words of a text, folded, with their offsets; addresses of links and tags are no words."""
     for match in WORD.finditer(blank_unread(text)):
         yield _fold(match[0]), match.start(), match.end()
+
+
+def _folded(text: str) -> list[str]:
+    return WORD.findall(text.lower()) if text.isascii() else [_fold(word) for word in WORD.findall(text)]
 
 
 def _fold(word: str) -> str:

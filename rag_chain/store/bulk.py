@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from rag_chain.errors import SettingsError, StoreError
+from rag_chain.errors import SettingsError, StoreError, in_brief
 from rag_chain.store.objects import INSTALL, Bucket, read_bucket
 from rag_chain.store.schema import TERMS, build_schema
 
@@ -171,7 +171,7 @@ class BulkImport:
 
         state = self._target.milvus.run("asking for a bulk import", look)
         if state.state_name in FAILED:
-            reason = " ".join(str(state.failed_reason).split())[:300]
+            reason = in_brief(state.failed_reason, 300)
             raise StoreError(
                 f"Milvus could not import {task.name} ({reason}): see that --bulk names the bucket in which Milvus "
                 "keeps its own files (minio.bucketName in its configuration), and look into its log"
