@@ -52,15 +52,17 @@ class StreamScope:
 
     def add(self, future: Future[None] | asyncio.Future[None]) -> None:
         """Count a stream in; one that comes too late ends at once."""
-        self._futures.append(future)
         if self._cancelled:
             future.cancel()
+        else:
+            self._futures.append(future)
 
     def cancel(self) -> None:
         """End all streams: their readers see a normal end."""
         self._cancelled = True
-        for future in self._futures:
-            future.cancel()
+        # Let go: a stream's context holds this scope, and what holds itself is left to the garbage collector.
+        while self._futures:
+            self._futures.pop().cancel()
 
 
 _scope: ContextVar[StreamScope | None] = ContextVar("rag_chain_streams", default=None)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 WORKING_THREADS = 32
 # New objects between two looks of the garbage collector at the young ones; a stream makes thousands that live briefly.
-COLLECT_EVERY = 20_000
+COLLECT_EVERY = (5_000, 2, 30)
 
 
 def build_app(settings: Settings, *, hosted: bool = False) -> FastAPI:
@@ -101,7 +101,7 @@ def _settle(service: Service) -> None:
     service.warm_up()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
+    gc.set_threshold(*COLLECT_EVERY)
 
 
 def _add_operations(app: FastAPI, readiness: Readiness, metrics: Metrics) -> None:

@@ -132,6 +132,7 @@ class FireworksClient:
             raise BadReplyError(f"the connection broke in the middle of the answer ({_name(error)})") from error
         finally:
             await response.aclose()
+            _let_go(response)
 
     async def _send(
         self, path: str, body: Mapping[str, Any], *, stream: bool, hear: Hear | None = None
@@ -143,8 +144,11 @@ class FireworksClient:
             if hear is not None:
                 hear(response.status_code, response.headers)
             if response.is_success:
+                if not stream:
+                    _let_go(response)
                 return response
             await response.aread()
+            _let_go(response)
         except orjson.JSONEncodeError as error:
             raise InvalidRequestError(f"the request can't be written as JSON ({error})") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
@@ -206,6 +210,11 @@ def _count(state: RetryCallState) -> None:
 
 def _too_late(state: RetryCallState) -> bool:
     return anyio.current_time() + state.upcoming_sleep >= anyio.current_effective_deadline()
+
+
+def _let_go(response: httpx.Response) -> None:
+    """Part a response and its stream, which hold each other: hundreds would wait for the garbage collector."""
+    response.stream = httpx.ByteStream(b"")
 
 
 def _failure(state: RetryCallState) -> BaseException | None:
