@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # Looks at all streams together, in a second; each costs about half a millisecond until it has reached its reader.
-LOOKS_PER_SECOND = 300
+LOOKS_PER_SECOND = 200
 DATA, END = b"data: ", b"[DONE]"
 
 _PLAIN = rb'[^"\\]*(?:\\.[^"\\]*)*'
