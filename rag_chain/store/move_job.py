@@ -109,6 +109,7 @@ class MoveJob:
                 raise
             with target_names():
                 self._refuse_occupied(replacing=replacing)
+            self._place.check_turn()
             self._place.publish(new, keep_old=keep_old)
         return report
 
