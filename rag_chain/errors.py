@@ -97,6 +97,10 @@ class StoreUnreachableError(StoreError):
     """There is no Milvus at this address."""
 
 
+class ConnectionLostError(StoreUnreachableError):
+    """The connection to Milvus broke; a call that does no harm when it is repeated can be made again."""
+
+
 class StoreLockedError(StoreError):
     """Another process holds this Milvus Lite path and does not share it."""
 

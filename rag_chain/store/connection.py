@@ -8,7 +8,7 @@ import weakref
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rag_chain.errors import StoreUnreachableError
+from rag_chain.errors import ConnectionLostError, StoreUnreachableError
 from rag_chain.store.links import open_link, store_errors
 
 if TYPE_CHECKING:
@@ -52,15 +52,17 @@ class Connection:
     def run(self, action: str, call: Callable[[MilvusClient], T]) -> T:
         """Return what a call gives; ``action`` says in an error what was being done.
 
-        When the process that serves a Milvus Lite path has ended, the call is made once more where
-        the path is served now, perhaps here: none of our calls does harm when it is repeated.
+        When the process that serves a Milvus Lite path has ended, or the connection to it broke, the call is made
+        once more where the path is served now, perhaps here: none of our calls does harm when it is repeated.
         """
         link = self._link
         try:
             with store_errors(action):
                 return call(link.client)
-        except StoreUnreachableError:
-            if not self.address.is_lite or link.hold is not None:
+        except StoreUnreachableError as error:
+            # A server of this process's own that does not answer won't answer the next time either.
+            again = link.hold is None or isinstance(error, ConnectionLostError)
+            if not (self.address.is_lite and again):
                 raise
         self._reopen(link)
         with store_errors(action):

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from rag_chain.errors import SettingsError, StoreError, StoreLockedError, StoreUnreachableError, in_brief
+from rag_chain.errors import (
+    ConnectionLostError,
+    SettingsError,
+    StoreError,
+    StoreLockedError,
+    StoreUnreachableError,
+    in_brief,
+)
 from rag_chain.store.lite import LiteHold, find_holder, hold, let_go
 from rag_chain.store.lite_host import LiteHost
 from rag_chain.store.refusals import explain_refusal, status_of
@@ -167,6 +174,11 @@ def _hold_lite(address: Address) -> Link | None:
     try:
         with store_errors(f"opening {path}"):
             return Link(_connect(address, arguments), arguments, held)
+    except ConnectionLostError as error:
+        # It is this process's own and was there a moment ago, so it is asked again.
+        logger.info("%s is opened once more: %s", path, error)
+        let_go(held)
+        return None
     except StoreError:
         let_go(held)
         raise
@@ -206,7 +218,7 @@ def store_errors(action: str) -> Iterator[None]:
         if status_of(error.__cause__)[0]:
             raise _translate(error.__cause__, action) from error
         lost = error.code in {CONNECT_FAILED, StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
-        kind = StoreUnreachableError if lost else StoreError
+        kind = ConnectionLostError if lost else StoreError
         raise kind(f"Milvus failed while {action}: {in_brief(error.message, 300)}") from error
     except RpcError as error:
         raise _translate(error, action) from error
@@ -222,7 +234,8 @@ def _translate(error: BaseException | None, action: str) -> StoreError:
         return StoreUnreachableError(
             f"Milvus did not answer in time while {action}: see whether it hangs, or raise RAG_STORE_TIMEOUT"
         )
-    return StoreUnreachableError(f"lost the connection to Milvus while {action}: check MILVUS_URI")
+    said = f"{code}: {in_brief(details)}" if details else code
+    return ConnectionLostError(f"lost the connection to Milvus while {action} ({said}): check MILVUS_URI")
 
 
 def _reach(uri: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from langchain_core.runnables.config import run_in_executor
 from langchain_milvus import Milvus
 
-from rag_chain.errors import StoreError
+from rag_chain.errors import ConnectionLostError, StoreError
 from rag_chain.store.filters import build_expression, matches, within_tenant
 from rag_chain.store.links import store_errors
 from rag_chain.store.schema import (
@@ -216,14 +216,21 @@ class ChunkIndex:
         """Return the opened collection."""
         with self._lock:
             if self._opened is None:
-                store = self._open_store()
                 try:
-                    store.open_for(self._fingerprint, writing=False)
-                    self._opened = ChunkStore(store, self._embeddings)
-                except StoreError:
-                    store.close()
-                    raise
+                    self._opened = self._open()
+                except ConnectionLostError:
+                    # The process that served the path ended in the middle of it.
+                    self._opened = self._open()
             return self._opened
+
+    def _open(self) -> ChunkStore:
+        store = self._open_store()
+        try:
+            store.open_for(self._fingerprint, writing=False)
+            return ChunkStore(store, self._embeddings)
+        except StoreError:
+            store.close()
+            raise
 
     def _forget(self, failed: ChunkStore) -> None:
         # It is closed when the last search in it has ended, by the garbage collector.

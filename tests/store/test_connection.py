@@ -13,10 +13,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pymilvus
 import pytest
 
-from rag_chain.errors import RagChainError, SettingsError, StoreError, StoreUnreachableError
+from rag_chain.errors import ConnectionLostError, RagChainError, SettingsError, StoreError, StoreUnreachableError
 from rag_chain.settings import Settings
 from rag_chain.store import collection
 from rag_chain.store.collection import Store
@@ -227,6 +228,37 @@ def test_store_errors_are_ours(store: Store) -> None:
     with pytest.raises(RagChainError, match="Milvus failed while counting chunks: ") as caught:
         store.count()
     assert "\n" not in str(caught.value)
+
+
+class Broken(grpc.RpcError):  # type: ignore[misc]  # grpc has no types
+    """What a call raises whose connection broke."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return "Socket closed"
+
+
+def test_a_call_whose_connection_broke_is_made_once_more(store: Store) -> None:
+    """Also where this process serves the path itself; what breaks twice is said, with gRPC's reason."""
+    calls: list[int] = []
+
+    def break_once(client: pymilvus.MilvusClient) -> list[str]:
+        calls.append(1)
+        if len(calls) == 1:
+            raise Broken
+        names: list[str] = client.list_collections()
+        return names
+
+    def break_always(_: pymilvus.MilvusClient) -> None:
+        calls.append(1)
+        raise Broken
+
+    assert store.generations.current() in store.milvus.run("listing", break_once)
+    with pytest.raises(ConnectionLostError, match=r"while listing \(UNAVAILABLE: Socket closed\): check MILVUS_URI"):
+        store.milvus.run("listing", break_always)
+    assert len(calls) == 4
 
 
 @pytest.fixture(scope="module")

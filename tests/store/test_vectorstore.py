@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from langchain_core.vectorstores import VectorStore
 
-from rag_chain.errors import EmptyStoreError, FingerprintError, SettingsError, StoreError
+from rag_chain.errors import ConnectionLostError, EmptyStoreError, FingerprintError, SettingsError, StoreError
 from rag_chain.store.collection import Store
 from rag_chain.store.vectorstore import ChunkIndex, ChunkStore
 from tests.fake_embeddings import FakeEmbeddings
@@ -179,6 +179,26 @@ def test_an_index_can_be_built_before_the_first_ingest(
     store.flush()
     assert texts(index.nearest(vector, 1)) == ["brown bears"]
     assert texts(index.nearest(vector, 1, {"source": "a.*"})) == ["brown bears"]
+
+
+@pytest.mark.usefixtures("chunks")
+def test_an_index_is_opened_once_more_when_its_server_ends_meanwhile(
+    open_store: OpenStore, embeddings: FakeEmbeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that serves the path may end between two of the steps of opening it."""
+    lost: list[Store] = []
+
+    class Losing(ChunkStore):
+        def __init__(self, store: Store, embeddings: FakeEmbeddings) -> None:
+            if not lost:
+                lost.append(store)
+                raise ConnectionLostError("lost the connection to Milvus while opening the collection")
+            super().__init__(store, embeddings)
+
+    monkeypatch.setattr("rag_chain.store.vectorstore.ChunkStore", Losing)
+    index = ChunkIndex(open_store, FINGERPRINT, embeddings)
+    assert texts(index.nearest(embeddings.embed_query(QUESTION), 1)) == ["brown bears sleep in winter"]
+    assert len(lost) == 1
 
 
 def test_an_index_refuses_another_model(store: Store, open_store: OpenStore, embeddings: FakeEmbeddings) -> None:
