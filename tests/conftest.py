@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 def pytest_collection() -> None:
     """Before anything is imported: look for no garbage, which is a quarter of the time, and let slow machines be."""
     gc.disable()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As shells start what runs in the background; the processes that the tests interrupt would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     from hypothesis import settings
 
     settings.register_profile("patient", deadline=None)
