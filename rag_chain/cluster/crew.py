@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections import Counter
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 LANES = 2
 # How often a parcel is begun.
 TRIES = 4
+# What Ray says of a process that is being started, how long that may take, and when to ask again, in seconds.
+STARTING, START_SECONDS, PAUSE = "is restarting", 120.0, 0.5
 # Groups of documents that are read ahead in a parcel, at most.
 GROUPS_AHEAD = 8
 # How long writers get to write what is embedded when the ingest breaks off.
@@ -115,10 +118,7 @@ class Crew:
         self._sent[self._writers[sent.writer].ingest.remote(sent.parcel, sent.share)] = sent
 
     def _receive(self) -> Iterator[IngestReport]:
-        """Wait for the next report and yield it, or send its parcel again.
-
-        It goes to the same writer, which is another process now.
-        """
+        """Wait for the next report and yield it, or send its parcel again."""
         import ray
 
         done, _ = ray.wait(list(self._sent), num_returns=1)
@@ -128,6 +128,17 @@ class Crew:
         except ray.exceptions.RayTaskError as error:
             raise_own(error)
         except ray.exceptions.RayError as error:
-            if sent.tries >= TRIES:
-                raise give_up("writes", error) from error
+            self._send_again(sent, error)
+
+    def _send_again(self, sent: Sent, error: Exception) -> None:
+        """Send a parcel to the same writer, which is another process now, or is about to be.
+
+        While that one is being started it refuses everything, and on a busy machine for long: those are no tries.
+        """
+        if STARTING in str(error) and sent.waits * PAUSE < START_SECONDS:
+            time.sleep(PAUSE)
+            self._send(replace(sent, share=sent.share.again(), waits=sent.waits + 1))
+        elif sent.tries < TRIES:
             self._send(replace(sent, share=sent.share.again(), tries=sent.tries + 1))
+        else:
+            raise give_up("writes", error) from error

@@ -55,12 +55,16 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Sent:
-    """A parcel on its way, with the number of the writer that has it; ``tries`` counts those that broke off, too."""
+    """A parcel on its way, with the number of the writer that has it.
+
+    ``tries`` counts those that broke off, too, ``waits`` how often the writer was still being started.
+    """
 
     parcel: Parcel
     share: Share
     writer: int
     tries: int = 1
+    waits: int = 0
 
 
 def raise_own(error: Any) -> NoReturn:
