@@ -59,7 +59,7 @@ class Bulk:
         run are gone at the end, however it ends. ``on_rows`` is told how many rows of how many are imported.
         """
         folder = self.bucket.join(FOLDER, _name(place))
-        self.bucket.remove(self.bucket.names(folder))
+        self.bucket.clear(folder)
         with TemporaryDirectory(prefix="rag_chain-bulk-") as local:
             run = BulkImport(self, new, f"{folder}/{uuid.uuid4().hex}", Path(local), on_rows)
             try:
@@ -70,7 +70,7 @@ class Bulk:
     def _clear(self, folder: str) -> None:
         """Remove the objects; what can't be removed now is by the next run."""
         try:
-            self.bucket.remove(self.bucket.names(folder))
+            self.bucket.clear(folder)
         except StoreError as error:
             logger.warning("objects of the import stay behind below %s: %s", folder, error)
 

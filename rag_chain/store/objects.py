@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from rag_chain.errors import SettingsError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from minio import Minio
@@ -66,17 +66,11 @@ class Bucket:
         with self._errors("writing to"), self._connect() as client:
             client.fput_object(bucket_name=self.name, object_name=name, file_path=str(file))
 
-    def names(self, below: str) -> list[str]:
-        """Return the names of all objects below this one."""
-        with self._errors("listing"), self._connect() as client:
-            found = client.list_objects(bucket_name=self.name, prefix=f"{below}/", recursive=True)
-            return [str(one.object_name) for one in found]
-
-    def remove(self, names: Sequence[str]) -> None:
-        """Remove these objects; those that are gone already are no error."""
+    def clear(self, below: str) -> None:
+        """Remove all objects below this name; those that are gone already are no error."""
         with self._errors("removing objects from"), self._connect() as client:
-            for name in names:
-                client.remove_object(bucket_name=self.name, object_name=name)
+            for one in list(client.list_objects(bucket_name=self.name, prefix=f"{below}/", recursive=True)):
+                client.remove_object(bucket_name=self.name, object_name=str(one.object_name))
 
     @contextmanager
     def _connect(self, retries: int = RETRIES) -> Iterator[Minio]:
