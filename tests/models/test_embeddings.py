@@ -16,7 +16,7 @@ import pytest
 from rag_chain.errors import AuthenticationError, BadReplyError, InvalidRequestError, SettingsError
 from rag_chain.models.embedding import Embedded, as_lists
 from rag_chain.models.fireworks.cards import task_prefixes
-from rag_chain.models.fireworks.embeddings import AHEAD, READ_ATTEMPTS, FireworksEmbeddings
+from rag_chain.models.fireworks.embeddings import AHEAD_TEXTS, READ_ATTEMPTS, FireworksEmbeddings
 from tests.fireworks_client import EMBEDDING
 from tests.fireworks_faults import (
     Delay,
@@ -435,7 +435,7 @@ def test_batches_are_taken_as_needed(embeddings: FireworksEmbeddings) -> None:
     vectors = embeddings.embed_batches(endless())
     first = next(vectors)
     assert np.allclose(as_lists(first), expected(["text 0"]), atol=1e-6)
-    assert taken <= AHEAD * 4
+    assert taken <= AHEAD_TEXTS // embeddings.batch_size
     assert np.allclose(as_lists(next(vectors)), expected(["text 1"]), atol=1e-6)
 
 

@@ -14,7 +14,7 @@ from rag_chain.models.fireworks.replies import RetryLaterError
 async def ask(pace: Pace, error: Exception | None = None) -> None:
     """Make one request that is answered, or fails."""
     with contextlib.suppress(RetryLaterError):
-        async with pace.slot():
+        async with pace.slots()():
             await asyncio.sleep(0)
             if error:
                 raise error
@@ -34,7 +34,7 @@ def test_it_starts_at_the_limit() -> None:
 
     async def hold() -> None:
         nonlocal held, most
-        async with pace.slot():
+        async with pace.slots()():
             held += 1
             most = max(most, held)
             await asyncio.sleep(0.001)
@@ -114,7 +114,7 @@ def test_slowing_down_that_helps_is_kept() -> None:
 
     async def ask_three_at_a_time() -> None:
         nonlocal working, sent
-        async with pace.slot():
+        async with pace.slots()():
             sent += 1
             if working >= 3:
                 await asyncio.sleep(0.001)
@@ -160,7 +160,7 @@ def test_a_cancelled_request_gives_its_slot_back() -> None:
         never = asyncio.Event()
 
         async def hold() -> None:
-            async with pace.slot():
+            async with pace.slots()():
                 await never.wait()
 
         tasks = [asyncio.ensure_future(hold()) for _ in range(2)]
@@ -171,3 +171,73 @@ def test_a_cancelled_request_gives_its_slot_back() -> None:
         await ask(pace)
 
     asyncio.run(asyncio.wait_for(cancel_two(), 5))
+
+
+def test_a_stalled_request_holds_up_no_other() -> None:
+    """With one slot left, a request that takes far longer than usual lets others pass, one after the other."""
+    pace, working, most = Pace(3), 0, 0
+
+    async def answer() -> None:
+        nonlocal working, most
+        async with pace.slots()():
+            working += 1
+            most = max(most, working)
+            await asyncio.sleep(0.01)
+            working -= 1
+
+    async def stall(until: asyncio.Event) -> None:
+        async with pace.slots()():
+            await until.wait()
+
+    async def pass_a_stalled_one() -> None:
+        await asyncio.gather(answer(), answer())
+        pace.limit = 1
+        nonlocal most
+        never, most = asyncio.Event(), 0
+        stalled = asyncio.ensure_future(stall(never))
+        await asyncio.sleep(0)
+        pace.limit = 1
+        await asyncio.gather(answer(), answer())
+        never.set()
+        await stalled
+
+    asyncio.run(asyncio.wait_for(pass_a_stalled_one(), 5))
+    assert most == 1
+
+
+def test_stalled_requests_are_no_more_than_may_be() -> None:
+    """Where everything stalls, no more are in flight than ever may be."""
+    pace, working, most = Pace(3), 0, 0
+
+    async def ask_once(seconds: float) -> None:
+        nonlocal working, most
+        async with pace.slots()():
+            working += 1
+            most = max(most, working)
+            await asyncio.sleep(seconds)
+            working -= 1
+
+    async def stall_all() -> None:
+        await ask_once(0.001)
+        await asyncio.gather(*(ask_once(0.02) for _ in range(10)))
+
+    asyncio.run(stall_all())
+    assert most == 3
+
+
+def test_the_oldest_goes_first() -> None:
+    """A request that is made again goes before those that came after it."""
+    pace, order = Pace(1), []
+
+    async def hold(name: str, times: int) -> None:
+        slots = pace.slots()
+        for _ in range(times):
+            async with slots():
+                order.append(name)
+                await asyncio.sleep(0)
+
+    async def hold_all() -> None:
+        await asyncio.gather(hold("first", 3), *(hold(f"later {number}", 1) for number in range(3)))
+
+    asyncio.run(hold_all())
+    assert order == ["first", "later 0", "first", "later 1", "first", "later 2"]

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 from collections import Counter, deque
-from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
 # A provider that gives a wrong reply this often in a row is broken, not unlucky: of one that spoils a quarter of
 # its replies, one batch in 4,000 meets that, and then each of its halves would have to.
 READ_ATTEMPTS = 6
-# Batches in the air or answered and waiting for an older one, for each that may be in flight: one that the
-# provider stalls must not hold up the others.
-AHEAD = 16
+# In the air, or answered and waiting for an older one: so many batches for each that may be in flight, and small ones
+# up to so many texts. One that the provider stalls or refuses often must not hold up the others.
+AHEAD, AHEAD_TEXTS = 16, 8_192
 # English has about four; what is reckoned too many is given back when the bill comes.
 BYTES_PER_TOKEN = 3
 # Texts that fail alone, one after the other: more than so many, and the provider is at fault.
@@ -89,10 +88,11 @@ class FireworksEmbeddings(EmbeddingModel):
     def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Embedded]:
         """Yield the vectors of each batch, in order, several requests ahead of the caller."""
         waiting: deque[Future[Embedded]] = deque()
+        most = max(AHEAD * self._concurrency, AHEAD_TEXTS // self.batch_size)
         try:
             for batch in batches:
                 waiting.append(self._client.loop.submit(self._embed(batch, self._document_prefix)))
-                while waiting and (len(waiting) >= AHEAD * self._concurrency or waiting[0].done()):
+                while waiting and (len(waiting) >= most or waiting[0].done()):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -154,10 +154,10 @@ class FireworksEmbeddings(EmbeddingModel):
         if self.dimensions is not None:
             body["dimensions"] = self.dimensions
         size = sum(len(text.encode("utf-8", "replace")) for text in texts) // BYTES_PER_TOKEN
-        slot, budget = partial(self._pace.slot, size), self._pace.budget
+        slots, budget = self._pace.slots(size), self._pace.budget
         for attempt in count(1):
             try:
-                reply = await self._client.post("/embeddings", body, slot, budget.hear)
+                reply = await self._client.post("/embeddings", body, slots, budget.hear)
                 vectors = self._read(reply, len(texts), confirm=confirm)
             except BadReplyError:
                 if attempt >= READ_ATTEMPTS:

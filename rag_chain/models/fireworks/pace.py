@@ -6,14 +6,18 @@ Where even one after the other is more than the account's rate, there are pauses
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from rag_chain.models.fireworks.budget import TOO_MANY
 from rag_chain.models.fireworks.replies import RetryLaterError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
 
 # The first time that slowing down turned out to be in vain it is given up for so many requests, in multiples of
@@ -26,6 +30,8 @@ NO_BETTER, MOST_REFUSED = 0.7, 0.7
 FIRST_PAUSE, LONGEST_PAUSE, EASING, LITTLE_REFUSED = 0.05, 8.0, 0.7, 0.2
 # Pauses begin when so many of as many rounds are: where half of all are refused, whoever asks, that is not by chance.
 MOST_FOR_RATE, ROUNDS = 0.75, 3
+# A request that takes so many times as long as they usually do is stalled; what is usual follows each by a share.
+STALLED, SHARE_OF_USUAL = 4, 0.125
 
 
 class Budget(Protocol):
@@ -80,8 +86,10 @@ class Pace:
     Starts at ``most``: the provider's answer, not caution, is the signal. Where it refuses the same
     share of a few requests as of many, its refusals are not about us, and slowing down is given up
     for a while. Where one at a time is refused for the rate (429), pauses come between them: a
-    minute's tokens may be fewer than that takes. Before each request the ``budget`` is asked, which may be
-    shared with other processes. Belongs to one event loop.
+    minute's tokens may be fewer than that takes. A request that the provider stalls says nothing about the
+    others and holds up none while fewer than ``most`` are in flight. The oldest is sent first, however often it
+    was refused, since others may be waiting for its place. Before each request the ``budget`` is asked, which
+    may be shared with other processes. Belongs to one event loop.
     """
 
     def __init__(self, most: int, budget: Budget | None = None) -> None:
@@ -89,23 +97,31 @@ class Pace:
         self.budget = budget or Unlimited()
         self.limit = float(most)
         self._busy = 0
+        self._stalled = 0
+        self._usual_seconds = 0.0
         self._started = 0
         self._cut_at = 0
         self._truce = FIRST_TRUCE * most
         self._truce_until = 0
         self._few, self._many = Refusals(), Refusals()
         self._pause, self._resume_at = 0.0, 0.0
-        self._freed: asyncio.Condition | None = None
+        self._ages = count()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    def slots(self, tokens: int = 0) -> Callable[[], AbstractAsyncContextManager[None]]:
+        """Return what gives a slot to each attempt of one request."""
+        return partial(self._slot, tokens, next(self._ages))
 
     @asynccontextmanager
-    async def slot(self, tokens: int = 0) -> AsyncIterator[None]:
+    async def _slot(self, tokens: int, age: int) -> AsyncIterator[None]:
         """Wait for a free slot, and for the budget, and hold it; what the request meets adjusts the limit."""
-        number = await self._enter()
+        number = await self._enter(age)
         level = self._few if self.limit <= max(self.most / 4, 1) else self._many
         try:
             await self.budget.take(tokens)
             await self._rest()
-            yield
+            with self._stalling():
+                yield
         except RetryLaterError as error:
             level.count(refused=True, for_rate=error.status == TOO_MANY)
             self._slow_down(number)
@@ -116,22 +132,54 @@ class Pace:
                 self.limit = min(self.limit + 1 / self.limit, self.most)
         finally:
             self._doubt()
-            await self._leave()
+            self._leave()
 
-    async def _enter(self) -> int:
-        # Made here because a condition belongs to the loop that is running.
-        self._freed = self._freed or asyncio.Condition()
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._busy < int(self.limit))
-            self._busy += 1
-            self._started += 1
-            return self._started
+    async def _enter(self, age: int) -> int:
+        """Wait for a slot, behind the older ones; return how many had one before."""
+        ticket = asyncio.get_running_loop().create_future()
+        heappush(self._waiting, (age, next(self._ages), ticket))
+        self._let_in()
+        try:
+            await ticket
+        except asyncio.CancelledError:
+            if not ticket.cancelled():
+                self._leave()
+            raise
+        self._started += 1
+        return self._started
 
-    async def _leave(self) -> None:
+    def _let_in(self) -> None:
+        while self._waiting and self._busy < min(int(self.limit) + self._stalled, self.most):
+            _, _, ticket = heappop(self._waiting)
+            if not ticket.done():
+                ticket.set_result(None)
+                self._busy += 1
+
+    def _leave(self) -> None:
         self._busy -= 1
-        if self._freed is not None:
-            async with self._freed:
-                self._freed.notify_all()
+        self._let_in()
+
+    @contextmanager
+    def _stalling(self) -> Iterator[None]:
+        """Count a request as stalled from when it takes far longer than they usually do."""
+        stalled = False
+
+        def stall() -> None:
+            nonlocal stalled
+            stalled = True
+            self._stalled += 1
+            self._let_in()
+
+        loop = asyncio.get_running_loop()
+        begun, usual = loop.time(), self._usual_seconds
+        timer = loop.call_later(STALLED * usual if usual else LONGEST_PAUSE, stall)
+        try:
+            yield
+            taken = loop.time() - begun
+            self._usual_seconds += SHARE_OF_USUAL * (min(taken, STALLED * usual) - usual) if usual else taken
+        finally:
+            timer.cancel()
+            self._stalled -= stalled
 
     def _slow_down(self, number: int) -> None:
         # Requests that set out before the last cut tell nothing about the new limit.
