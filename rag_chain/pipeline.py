@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from rag_chain.settings import Engine, Settings
+from rag_chain.settings import Engine, Settings, prepare_ray
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -94,6 +94,8 @@ def ingest_found(
     from rag_chain.models.building import price_embedding
 
     started = monotonic()
+    if engine == "ray":
+        ray_address = prepare_ray(ray_address)
     choices = {"rebuild": rebuild, "keep_old": keep_old, "prune": prune}
     with _open_job(found, settings, **choices, writing=True, bulk=bulk, engine=engine) as job:
         if engine == "ray" and job.plan.work:

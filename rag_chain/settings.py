@@ -351,8 +351,13 @@ def keep_to_itself() -> None:
 
 
 def prepare_ray(address: str | None) -> str | None:
-    """Return the address given, or that of Ray's own variable; have Ray report to nobody."""
+    """Return the address given, or that of Ray's own variable; have Ray report to nobody.
+
+    To be called before anything speaks to Milvus: Ray starts its processes by fork, and while gRPC, with a connection
+    open, prepares for that, one child of 200 aborts before it begins.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     return address or os.environ.get("RAY_ADDRESS") or None
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Of 25 starts on a busy machine one fails: "the current node timed out during startup".
+# A start can fail, after half a minute, where the program had spoken to Milvus before it came here: see prepare_ray().
 STARTS = 3
 # Batches on their way between processes are all that is ever there; Ray's default is a third of the memory.
 OBJECT_STORE_BYTES = 500_000_000

@@ -12,6 +12,7 @@ from rag_chain import Settings, ingest
 from rag_chain.cli import main
 from rag_chain.cluster.connection import Cluster
 from rag_chain.errors import SettingsError
+from tests.processes import read_line, running
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,3 +43,24 @@ def test_an_address_needs_the_engine(capsys: pytest.CaptureFixture[str]) -> None
         main(["ingest", "docs", "--ray-address", "auto"])
     assert ended.value.code == 2
     assert "--ray-address needs --engine ray" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_children_survive_beside_a_connection_to_milvus() -> None:
+    """Ray starts its processes by fork; gRPC's own preparations for that made one of 200 abort before it began."""
+    code = """
+        import collections, subprocess, tempfile
+        from rag_chain import Settings
+        from rag_chain.settings import prepare_ray
+        from rag_chain.store.collection import open_store
+
+        prepare_ray(None)
+        with tempfile.TemporaryDirectory() as folder:
+            with open_store(Settings(milvus_uri=folder + "/test.db", provider="local"), hosted=True) as store:
+                store.exists()
+                ended = (subprocess.Popen(["true"], preexec_fn=dir).wait() for _ in range(1500))
+                print("ready", flush=True)
+                print(dict(collections.Counter(ended)), flush=True)
+    """
+    with running(code) as process:
+        assert read_line(process) == "{0: 1500}"
