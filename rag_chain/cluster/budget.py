@@ -31,15 +31,12 @@ class BudgetKeeper:
         self._budget = MinuteBudget(limits, clock=time.monotonic, empty=again)
         self._turn = asyncio.Lock()
 
-    async def take(self, tokens: float) -> None:
-        """Return when a request of so many tokens may be sent."""
+    async def take(self, tokens: float, owed: float) -> None:
+        """Return when a request of so many tokens may be sent; earlier ones were billed so many more, or less."""
+        self._budget.settle(owed)
         async with self._turn:
             while wait := self._budget.take(tokens):  # noqa: ASYNC110  it knows how long, at most
                 await asyncio.sleep(min(wait, LOOK_SECONDS))
-
-    async def settle(self, tokens: float) -> None:
-        """Take what a request was billed more than it had taken, or less."""
-        self._budget.settle(tokens)
 
     async def hear(self, status: int, headers: Mapping[str, str]) -> None:
         """Learn from a reply."""
@@ -56,10 +53,12 @@ class SharedBudget:
     def __init__(self, keeper: Actor) -> None:
         self._keeper = keeper
         self._heard: dict[str, str] = {}
+        self._owed = 0
 
     async def take(self, tokens: int) -> None:
         """Wait until a request of about so many tokens may be sent."""
-        await self._keeper.take.remote(tokens)
+        owed, self._owed = self._owed, 0
+        await self._keeper.take.remote(tokens, owed)
 
     def hear(self, status: int, headers: Mapping[str, str]) -> None:
         """Pass on what a reply says about limits, when it is news."""
@@ -69,5 +68,5 @@ class SharedBudget:
             self._keeper.hear.remote(status, said)
 
     def settle(self, taken: int, billed: int) -> None:
-        """Put right what was taken for a request by what it was billed."""
-        self._keeper.settle.remote(billed - taken)
+        """Put right what was taken for a request by what it was billed, when the next one is asked for."""
+        self._owed += billed - taken
