@@ -274,8 +274,8 @@ def _warn(machine: dict[str, Any]) -> str:
     if machine["load_before"] < machine["cores"] / 2:
         return ""
     return (
-        "- Others kept this machine busy meanwhile: whoever has more processes gets the larger share of the cores, "
-        "which flatters Ray's throughput; its start suffers. Repeat it on a quiet machine before relying on it.\n"
+        "- The machine had been busy shortly before. If others still were: whoever has more processes gets the larger "
+        "share of the cores, which flatters Ray's throughput; its start suffers. Repeat it on a quiet machine.\n"
     )
 
 
