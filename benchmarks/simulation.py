@@ -209,7 +209,7 @@ class Ingest:
         """Embed a batch; where that breaks the ingest off, count it and do what running it again does."""
         while self._client is not None:
             try:
-                await self._client.post("/embeddings", {"input": self._texts[:chunks]}, self.pace.slot)
+                await self._client.post("/embeddings", {"input": self._texts[:chunks]}, self.pace.slots())
                 break
             except ModelError:
                 self.broken_off += 1
