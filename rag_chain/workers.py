@@ -193,12 +193,15 @@ class Workers(Generic[T, R]):
         return f"its parser failed: {type(error).__name__}: {in_brief(error)}"
 
 
-def group_tasks(tasks: Iterable[T]) -> Iterator[list[T]]:
-    """Yield the tasks in groups to be handed over at once, those that need a process apart from the others."""
+def group_tasks(tasks: Iterable[T], times: int = 1) -> Iterator[list[T]]:
+    """Yield the tasks in groups to be handed over at once, those that need a process apart from the others.
+
+    Groups are so many ``times`` as large where handing over is dearer.
+    """
     group: list[T] = []
     size = 0
     for task in tasks:
-        full = len(group) >= GROUP_TASKS or size + task.size > GROUP_BYTES
+        full = len(group) >= times * GROUP_TASKS or size + task.size > times * GROUP_BYTES
         if group and (full or task.needs_process != group[0].needs_process):
             yield group
             group, size = [], 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,23 +24,40 @@ if TYPE_CHECKING:
 
 # Batches under way and answered ones that wait for an older one, for each that the pool works on at once.
 AHEAD = 4
+# Batches that go to a process together, since every call takes several milliseconds of a core; but no more than half
+# of what that one works on at once.
+CALL_BATCHES = 4
 # How soon one that waits notices that it is to stop.
 LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Vectored:
-    """A batch's vectors in one array, why some texts have none, and what was spent since this process last told."""
+    """A batch's vectors in one array, and why some texts have none."""
 
     vectors: Vectors
     refused: Mapping[int, ModelError]
-    spent: EmbeddingUsage
+
+    @classmethod
+    def pack(cls, embedded: Embedded) -> Vectored:
+        """Put the vectors into one array, which is sent in one piece."""
+        rows = [vector for vector in embedded.vectors if vector is not None]
+        return cls(np.stack(rows) if rows else np.empty((0, 0), np.float32), embedded.refused)
 
     def unpack(self) -> Embedded:
         """Return the vectors one by one."""
         rows = iter(self.vectors)
         count = len(self.vectors) + len(self.refused)
         return Embedded([None if number in self.refused else next(rows) for number in range(count)], self.refused)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The batches that were embedded, what that failed at, and what was spent since this process last told."""
+
+    batches: list[Vectored]
+    failure: ModelError | None
+    spent: EmbeddingUsage
 
 
 class Embedder:
@@ -52,13 +70,15 @@ class Embedder:
         self._told = EmbeddingUsage()
         self._turn = threading.Lock()
 
-    def embed(self, texts: Sequence[str]) -> Vectored:
-        """Return the vectors of a batch of documents."""
+    def embed(self, batches: Sequence[Sequence[str]]) -> Reply:
+        """Return the vectors of some batches of documents, up to the first that fails."""
         model = self._build()
-        embedded = next(iter(model.embed_batches([texts])))
-        rows = [vector for vector in embedded.vectors if vector is not None]
-        vectors = np.stack(rows) if rows else np.empty((0, 0), np.float32)
-        return Vectored(vectors, embedded.refused, self._tell(model))
+        done: list[Vectored] = []
+        try:
+            done.extend(map(Vectored.pack, model.embed_batches(batches)))
+        except ModelError as error:
+            return Reply(done, error, self._tell(model))
+        return Reply(done, None, self._tell(model))
 
     def _build(self) -> EmbeddingModel:
         """Return the model, built by the first call: what fails then is told to the caller."""
@@ -85,7 +105,8 @@ class PooledEmbeddings(EmbeddingModel):
         self.batch_size = stages.batch_size
         self.batch_tokens = stages.batch_tokens
         self._pool = pool
-        self._most = AHEAD * stages.lanes * len(pool)
+        self._together = min(CALL_BATCHES, max(stages.lanes // 2, 1))
+        self._most = AHEAD * stages.lanes * len(pool) // self._together
         self._busy: Counter[int] = Counter()
         self._stopped = stopped
 
@@ -100,39 +121,43 @@ class PooledEmbeddings(EmbeddingModel):
 
     def embed_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Embedded]:
         """Yield the vectors of each batch, in order, many batches ahead of the caller."""
+        left = iter(batches)
         waiting: deque[tuple[int, Reference]] = deque()
         try:
-            for batch in batches:
-                waiting.append(self._send(batch))
+            while call := list(islice(left, self._together)):
+                waiting.append(self._send(call))
                 while waiting and (len(waiting) >= self._most or _is_done(waiting[0][1])):
-                    yield self._receive(*waiting.popleft())
+                    yield from self._receive(*waiting.popleft())
             while waiting:
-                yield self._receive(*waiting.popleft())
+                yield from self._receive(*waiting.popleft())
         finally:
             _cancel([reference for _, reference in waiting])
 
-    def _send(self, batch: Sequence[str]) -> tuple[int, Reference]:
+    def _send(self, batches: list[Sequence[str]]) -> tuple[int, Reference]:
         number = min(range(len(self._pool)), key=self._busy.__getitem__)
         self._busy[number] += 1
-        return number, self._pool[number].embed.remote(list(batch))
+        return number, self._pool[number].embed.remote(batches)
 
-    def _receive(self, number: int, reference: Reference) -> Embedded:
+    def _receive(self, number: int, reference: Reference) -> Iterator[Embedded]:
         import ray
 
         try:
             while not ray.wait([reference], timeout=LOOK_SECONDS)[0]:
                 self._look_up()
-            vectored: Vectored = ray.get(reference)
+            reply: Reply = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             raise_own(error)
         except ray.exceptions.RayError as error:
             raise give_up("embeds", error) from error
         self._look_up()
         self._busy[number] -= 1
-        self.usage.requests += vectored.spent.requests
-        self.usage.texts += vectored.spent.texts
-        self.usage.tokens += vectored.spent.tokens
-        return vectored.unpack()
+        self.usage.requests += reply.spent.requests
+        self.usage.texts += reply.spent.texts
+        self.usage.tokens += reply.spent.tokens
+        for vectored in reply.batches:
+            yield vectored.unpack()
+        if reply.failure is not None:
+            raise reply.failure
 
     def _look_up(self) -> None:
         if self._stopped.is_set():

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     BuildReaders = Callable[[], Workers[Work, Reading]]
 
+# Of the groups that go to a process of one's own: a task of Ray takes several milliseconds of a core.
+GROUP_TIMES = 3
 # How often Ray gives a task to another process when one dies of it.
 READ_RETRIES = 2
 
@@ -51,7 +53,7 @@ class TaskReader:
     def __call__(self, works: Iterable[Work]) -> Generator[Reading, None, None]:
         """Yield what reading each document gives, in order."""
         waiting: deque[tuple[list[Work], Reference]] = deque()
-        for group in group_tasks(works):
+        for group in group_tasks(works, GROUP_TIMES):
             waiting.append((group, self._send(group)))
             if len(waiting) > self._ahead:
                 yield from self._collect(*waiting.popleft())
