@@ -24,27 +24,36 @@ async def ask_at_once(pace: Pace, count: int, error: Exception | None = None) ->
     await asyncio.gather(*(ask(pace, error) for _ in range(count)))
 
 
+class InFlight:
+    """Makes requests, and counts the most that were in flight at once."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._now = 0
+        self.most = 0
+
+    async def ask(self, seconds: float) -> None:
+        """Make a request that takes so long."""
+        async with self._pace.slots()():
+            self._now += 1
+            self.most = max(self.most, self._now)
+            await asyncio.sleep(seconds)
+            self._now -= 1
+
+
 def busy() -> RetryLaterError:
     return RetryLaterError("busy", 429)
 
 
 def test_it_starts_at_the_limit() -> None:
     """All slots are there from the start, and no more than that are held at once."""
-    pace, held, most = Pace(4), 0, 0
-
-    async def hold() -> None:
-        nonlocal held, most
-        async with pace.slots()():
-            held += 1
-            most = max(most, held)
-            await asyncio.sleep(0.001)
-            held -= 1
+    requests = InFlight(Pace(4))
 
     async def hold_all() -> None:
-        await asyncio.gather(*(hold() for _ in range(20)))
+        await asyncio.gather(*(requests.ask(0.001) for _ in range(20)))
 
     asyncio.run(hold_all())
-    assert most == 4
+    assert requests.most == 4
 
 
 def test_a_busy_provider_halves_the_limit() -> None:
@@ -175,54 +184,36 @@ def test_a_cancelled_request_gives_its_slot_back() -> None:
 
 def test_a_stalled_request_holds_up_no_other() -> None:
     """With one slot left, a request that takes far longer than usual lets others pass, one after the other."""
-    pace, working, most = Pace(3), 0, 0
-
-    async def answer() -> None:
-        nonlocal working, most
-        async with pace.slots()():
-            working += 1
-            most = max(most, working)
-            await asyncio.sleep(0.01)
-            working -= 1
+    pace = Pace(3)
 
     async def stall(until: asyncio.Event) -> None:
         async with pace.slots()():
             await until.wait()
 
-    async def pass_a_stalled_one() -> None:
-        await asyncio.gather(answer(), answer())
+    async def pass_a_stalled_one() -> int:
+        await asyncio.gather(InFlight(pace).ask(0.01), InFlight(pace).ask(0.01))
         pace.limit = 1
-        nonlocal most
-        never, most = asyncio.Event(), 0
+        never, others = asyncio.Event(), InFlight(pace)
         stalled = asyncio.ensure_future(stall(never))
         await asyncio.sleep(0)
-        pace.limit = 1
-        await asyncio.gather(answer(), answer())
+        await asyncio.gather(others.ask(0.01), others.ask(0.01))
         never.set()
         await stalled
+        return others.most
 
-    asyncio.run(asyncio.wait_for(pass_a_stalled_one(), 5))
-    assert most == 1
+    assert asyncio.run(asyncio.wait_for(pass_a_stalled_one(), 5)) == 1
 
 
 def test_stalled_requests_are_no_more_than_may_be() -> None:
     """Where everything stalls, no more are in flight than ever may be."""
-    pace, working, most = Pace(3), 0, 0
-
-    async def ask_once(seconds: float) -> None:
-        nonlocal working, most
-        async with pace.slots()():
-            working += 1
-            most = max(most, working)
-            await asyncio.sleep(seconds)
-            working -= 1
+    requests = InFlight(Pace(3))
 
     async def stall_all() -> None:
-        await ask_once(0.001)
-        await asyncio.gather(*(ask_once(0.02) for _ in range(10)))
+        await requests.ask(0.001)
+        await asyncio.gather(*(requests.ask(0.02) for _ in range(10)))
 
     asyncio.run(stall_all())
-    assert most == 3
+    assert requests.most == 3
 
 
 def test_the_oldest_goes_first() -> None:

@@ -135,7 +135,7 @@ class Pace:
             self._leave()
 
     async def _enter(self, age: int) -> int:
-        """Wait for a slot, behind the older ones; return how many had one before."""
+        """Wait for a slot, behind the older ones; return its number among all that had one."""
         ticket = asyncio.get_running_loop().create_future()
         heappush(self._waiting, (age, next(self._ages), ticket))
         self._let_in()
