@@ -5,8 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from rag_chain.answering.asking import number_sources
-from rag_chain.answering.packing import pack_sources
+from rag_chain.answering.packing import number_sources, pack_sources
 from rag_chain.models.building import build_embeddings
 from rag_chain.pipeline import build_refined_retriever
 from rag_chain.retrieval.refining import Diversity, DuplicateFilter, Floor, NeighbourMerger, Reranking

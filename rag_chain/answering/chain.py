@@ -1,19 +1,28 @@
-"""The chain: a question, its sources, an answer, its citations; each step under its own name in a trace."""
+"""The chain: question | rewrite | retrieve | pack | write. Composed with LCEL; each step shows in the chain's graph."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import AddableDict, Runnable
 from langchain_core.runnables.config import run_in_executor
 
-from rag_chain.answering.asking import Asking, text_of
 from rag_chain.answering.finishing import AnswerText, read_piece
-from rag_chain.answering.prompt import build_prompt, check_prompt, defuse, format_context, format_history
+from rag_chain.answering.packing import pack_context
+from rag_chain.answering.prompt import (
+    build_prompt,
+    build_rewrite_prompt,
+    check_prompt,
+    prompt_variables,
+    rewrite_variables,
+)
+from rag_chain.answering.question import filter_of, has_history, read_question, text_of
+from rag_chain.answering.steps import Assign, Prefetched, Step, Values, alone, stream_last
 from rag_chain.answering.stopping import StoppableChain
 from rag_chain.answering.types import Answer, Question
 from rag_chain.models.extractive import REFUSAL
-from rag_chain.tasks import start
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -23,10 +32,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.prompts import ChatPromptTemplate
     from langchain_core.runnables import RunnableConfig
-
-    Part = dict[str, Any]
-
-T = TypeVar("T")
+    from langchain_core.runnables.graph import Graph
+    from langchain_core.runnables.utils import ConfigurableFieldSpec
 
 
 def build_answer_chain(
@@ -47,188 +54,98 @@ def build_answer_chain(
     citations.
     """
     template = check_prompt(prompt) if prompt else build_prompt(mode)
-    chain = AnswerChain(
-        Asking(retriever, chat_model, context_tokens=context_tokens),
-        template.with_config(run_name="prompt"),
-        chat_model.with_config(run_name="model"),
-        may_know=mode == "open",
-        embeddings=embeddings,
+    rewrite = Step(rewrite_variables) | build_rewrite_prompt() | chat_model | StrOutputParser() | Step(str.strip)
+    steps = (
+        Step(read_question)
+        | Assign("standalone", rewrite.with_config(run_name="rewrite"), when=has_history, otherwise="")
+        | Assign("chunks", retriever.with_config(run_name="retrieve"), reads=text_of, options=filter_of)
+        | Step(partial(pack_context, budget=context_tokens), name="pack_context")
+        | Writer(template, chat_model, answers_alone=mode == "open", embeddings=embeddings)
     )
-    return StoppableChain(bound=chain).with_types(input_type=str | Question, output_type=Answer)  # type: ignore[arg-type]
+    chain = StoppableChain(bound=stream_last(steps, name="rag_chain"))
+    return chain.with_types(input_type=str | Question, output_type=Answer)  # type: ignore[arg-type]
 
 
-class AnswerChain(Runnable[Any, dict[str, Any]]):
-    """From a question to the parts of an answer: its sources, its text, what was found of it.
+class Writer(Runnable[Values, Values]):
+    """The last step: ask the model, stream its answer behind the sources, check the citations.
 
-    ``prompt`` makes of question and sources what ``model`` is asked. Without a source the model is not asked, unless
-    it ``may_know``: then it is said that the answer is general knowledge. ``embeddings`` help to compare claims with
-    their sources. It calls its steps itself: a sequence streams through a task for each step and each part, and with
-    hundreds of streams at once every task waits its turn.
+    Without sources the model is asked only if it ``answers_alone``; the answer then says that it is general knowledge.
     """
 
     def __init__(
         self,
-        asking: Asking,
-        prompt: Runnable[Any, LanguageModelInput],
+        prompt: Runnable[Any, Any],
         model: Runnable[LanguageModelInput, Any],
         *,
-        may_know: bool = False,
-        embeddings: Embeddings | None = None,
+        answers_alone: bool,
+        embeddings: Embeddings | None,
     ) -> None:
-        self.name = "rag_chain"
-        self._asking = asking
-        self._prompt = prompt
-        self._model = model
-        self._may_know = may_know
-        self._embeddings = embeddings
+        self.name = "write"
+        self._prompt = prompt.with_config(run_name="prompt")
+        self._model = model.with_config(run_name="model")
+        self._check = Step(partial(AnswerText.check, embeddings=embeddings), name="check_citations")
+        self._answers_alone = answers_alone
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:  # noqa: A002
+    def invoke(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Values:  # noqa: A002
         """Answer in one piece."""
-        return self._call_with_config(self._answer, input, config, **kwargs)
+        text = self._begin(input)
+        text.take(read_piece(self._model.invoke(self._ask(input, config), config)) if self._asks(input) else REFUSAL)
+        return {"sources": input["sources"], **text.end(), **self._check.invoke(text)}
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:  # noqa: A002
+    async def ainvoke(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Values:  # noqa: A002
         """Answer in one piece, asynchronously."""
-        return await self._acall_with_config(self._aanswer, input, config, **kwargs)
+        text, asks = self._begin(input), self._asks(input)
+        text.take(read_piece(await self._model.ainvoke(self._ask(input, config), config)) if asks else REFUSAL)
+        return {"sources": input["sources"], **text.end(), **await run_in_executor(None, self._check.invoke, text)}
 
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[dict[str, Any]]:  # noqa: A002
+    def stream(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Values]:  # noqa: A002
         """Answer as it is written."""
-        yield from self.transform(iter([input]), config, **kwargs)
+        yield AddableDict(sources=input["sources"])
+        text = self._begin(input)
+        for piece in self._model.stream(self._ask(input, config), config) if self._asks(input) else [REFUSAL]:
+            if shown := text.take(read_piece(piece)):
+                yield AddableDict(answer=shown)
+        yield AddableDict(text.rest())
+        yield AddableDict(self._check.invoke(text))
 
     async def astream(
         self,
-        input: Any,  # noqa: A002
+        input: Values,  # noqa: A002
         config: RunnableConfig | None = None,
         **kwargs: Any,
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Answer as it is written, asynchronously."""
-        async for part in self.atransform(_alone(input), config, **kwargs):
-            yield part
-
-    def transform(
-        self,
-        input: Iterator[Any],  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Iterator[dict[str, Any]]:
-        """Answer, as it is written, what comes in pieces."""
-        yield from self._transform_stream_with_config(input, self._stream, config, **kwargs)
-
-    async def atransform(
-        self,
-        input: AsyncIterator[Any],  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Answer, as it is written, what comes in pieces, asynchronously."""
-        async for part in self._atransform_stream_with_config(input, self._astream, config, **kwargs):
-            yield part
-
-    def _answer(self, given: object, run_manager: object, config: RunnableConfig) -> dict[str, Any]:
-        asked = self._asking.prepare(given, config)
-        text = self._begin(asked)
-        if self._is_asked(asked):
-            prompt = self._prompt.invoke(prompt_variables(asked), config)
-            text.take(read_piece(self._model.invoke(prompt, config)))
-        else:
-            text.take(REFUSAL)
-        return {"sources": asked["sources"], **text.end(), **text.check(self._embeddings)}
-
-    async def _aanswer(self, given: object, run_manager: object, config: RunnableConfig) -> dict[str, Any]:
-        asked = await self._asking.aprepare(given, config)
-        text = self._begin(asked)
-        if self._is_asked(asked):
-            prompt = self._prompt.invoke(prompt_variables(asked), config)
-            text.take(read_piece(await self._model.ainvoke(prompt, config)))
-        else:
-            text.take(REFUSAL)
-        return {"sources": asked["sources"], **text.end(), **await run_in_executor(None, text.check, self._embeddings)}
-
-    def _stream(self, pieces: Iterator[Any], run_manager: object, config: RunnableConfig) -> Iterator[Part]:
-        asked = self._asking.prepare(join_pieces(list(pieces)), config)
-        yield AddableDict(sources=asked["sources"])
-        text = self._begin(asked)
-        if self._is_asked(asked):
-            prompt = self._prompt.invoke(prompt_variables(asked), config)
-            for piece in self._model.stream(prompt, config):
+    ) -> AsyncIterator[Values]:
+        """Answer as it is written, asynchronously; the model begins while the sources are on their way."""
+        text, asks = self._begin(input), self._asks(input)
+        pieces = Prefetched(self._model.astream(self._ask(input, config), config) if asks else alone(REFUSAL))
+        try:
+            yield AddableDict(sources=input["sources"])
+            async for piece in pieces:
                 if shown := text.take(read_piece(piece)):
                     yield AddableDict(answer=shown)
-        else:
-            yield AddableDict(answer=text.take(REFUSAL))
+        finally:
+            pieces.cancel()
         yield AddableDict(text.rest())
-        yield AddableDict(text.check(self._embeddings))
+        yield AddableDict(await run_in_executor(None, self._check.invoke, text))
 
-    async def _astream(
-        self, pieces: AsyncIterator[Any], run_manager: object, config: RunnableConfig
-    ) -> AsyncIterator[Part]:
-        asked = await self._asking.aprepare(join_pieces([piece async for piece in pieces]), config)
-        text = self._begin(asked)
-        if self._is_asked(asked):
-            # Not awaited: a prompt only computes. The model begins while the sources are on their way.
-            prompt = self._prompt.invoke(prompt_variables(asked), config)
-            said = _Begun(self._model.astream(prompt, config))
-            try:
-                yield AddableDict(sources=asked["sources"])
-                async for piece in said:
-                    if shown := text.take(read_piece(piece)):
-                        yield AddableDict(answer=shown)
-            finally:
-                said.cancel()
-        else:
-            yield AddableDict(sources=asked["sources"])
-            yield AddableDict(answer=text.take(REFUSAL))
-        yield AddableDict(text.rest())
-        yield AddableDict(await run_in_executor(None, text.check, self._embeddings))
+    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
+        """Return its steps' graph."""
+        return self._steps.get_graph(config)
 
-    def _is_asked(self, asked: dict[str, Any]) -> bool:
-        return bool(asked["sources"]) or self._may_know
+    @property
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        """What of prompt and model can be configured."""
+        return self._steps.config_specs
 
-    def _begin(self, asked: dict[str, Any]) -> AnswerText:
-        return AnswerText(asked["sources"], from_knowledge=self._may_know and not asked["sources"])
+    @property
+    def _steps(self) -> Runnable[Any, Any]:
+        return Step(prompt_variables) | self._prompt | self._model | self._check
 
+    def _asks(self, asked: Values) -> bool:
+        return bool(asked["sources"]) or self._answers_alone
 
-def prompt_variables(asked: dict[str, Any]) -> dict[str, Any]:
-    """Return what a prompt is filled with."""
-    return {
-        "context": format_context(asked["sources"]),
-        "question": defuse(text_of(asked)),
-        "history": format_history(asked["chat_history"]),
-    }
+    def _ask(self, asked: Values, config: RunnableConfig | None) -> Any:
+        # Not awaited in async code either: a prompt only computes.
+        return self._prompt.invoke(prompt_variables(asked), config)
 
-
-def join_pieces(pieces: list[Any]) -> Any:
-    """Return as one what came in pieces, as LangChain joins them; what can't be added is the last of it."""
-    whole = pieces[0] if pieces else ""
-    for piece in pieces[1:]:
-        try:
-            whole = whole + piece
-        except TypeError:
-            whole = piece
-    return whole
-
-
-async def _alone(item: T) -> AsyncIterator[T]:
-    yield item
-
-
-class _Begun(Generic[T]):
-    """An async iterator whose first item is being made already; what ends it does not wait."""
-
-    def __init__(self, items: AsyncIterator[T]) -> None:
-        self._items = items
-        self._first = start(anext(items, None))
-        self._is_taken = False
-
-    def __aiter__(self) -> _Begun[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        if self._is_taken:
-            return await anext(self._items)
-        self._is_taken = True
-        if (item := await self._first) is None:
-            raise StopAsyncIteration
-        return item
-
-    def cancel(self) -> None:
-        """End what is being made."""
-        self._first.cancel()
+    def _begin(self, asked: Values) -> AnswerText:
+        return AnswerText(asked["sources"], from_knowledge=self._answers_alone and not asked["sources"])

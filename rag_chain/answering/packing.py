@@ -1,4 +1,4 @@
-"""Fit the sources and the conversation into one budget of tokens."""
+"""Number the sources, and fit them and the conversation into one budget of tokens."""
 
 from __future__ import annotations
 
@@ -10,11 +10,40 @@ from rag_chain.sentences import split_sentences
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from langchain_core.documents import Document
+
 # Of the budget, at most this for what was said before: the sources are what an answer rests on.
 HISTORY_SHARE = 0.25
 # Less of a source than this is of no use.
 LEAST_TOKENS = 40
 CUT = " [cut]"
+
+
+def pack_context(asked: Mapping[str, Any], budget: int) -> dict[str, Any]:
+    """Add the numbered ``sources`` that fit, and keep of ``chat_history`` what fits."""
+    history = pack_history(asked["chat_history"], budget)
+    sources = pack_sources(number_sources(asked["chunks"]), history, budget)
+    return {**asked, "chat_history": history, "sources": sources}
+
+
+def number_sources(chunks: Sequence[Document]) -> list[dict[str, Any]]:
+    """Return the chunks as sources, numbered from 1 in the retriever's order."""
+    return [_as_source(number, chunk) for number, chunk in enumerate(chunks, start=1)]
+
+
+def _as_source(number: int, chunk: Document) -> dict[str, Any]:
+    known = chunk.metadata
+    return {
+        "number": number,
+        "source": str(known.get("source", "")),
+        "title": str(known.get("title", "")),
+        "heading": str(known.get("heading", "")),
+        "start": int(known.get("start", 0)),
+        "end": int(known.get("end", len(chunk.page_content))),
+        "text": chunk.page_content,
+        "score": float(known.get("score", 0.0)),
+        "page": known.get("page"),
+    }
 
 
 def pack_history(turns: Sequence[Mapping[str, Any]], budget: int) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 
-from rag_chain.answering.packing import CUT
+from rag_chain.answering.packing import CUT, pack_history
+from rag_chain.answering.question import text_of
 from rag_chain.errors import SettingsError
 from rag_chain.models.extractive import REFUSAL
 
@@ -66,8 +67,12 @@ TURN = """\
 </question>"""
 
 _DELIMITER = re.compile(r"<(?=/?\s*(?:context|source|question|conversation)\b)", re.IGNORECASE)
-VARIABLES = frozenset({"context", "question"})
-OPTIONAL_VARIABLES = frozenset({"history"})
+# What the rewriting model reads of the conversation, in tokens.
+REWRITE_TOKENS = 8000
+
+CONTEXT = "context"
+# LangChain's prompts call them by either name.
+QUESTION_NAMES, HISTORY_NAMES = ("question", "input"), ("history", "chat_history")
 
 
 def build_prompt(mode: Literal["strict", "open"] = "strict") -> ChatPromptTemplate:
@@ -81,14 +86,33 @@ def build_prompt(mode: Literal["strict", "open"] = "strict") -> ChatPromptTempla
 def check_prompt(prompt: ChatPromptTemplate) -> ChatPromptTemplate:
     """Return a user's own prompt, or raise ``SettingsError`` when its variables are not those of ours.
 
-    It needs ``context`` (the numbered sources) and ``question``, and may have ``history``, a list of messages.
+    It needs ``context`` (the numbered sources) and ``question`` or ``input``, and may have ``history`` or
+    ``chat_history``, a list of messages.
     """
     needed, given = set(prompt.input_variables), set(prompt.input_variables) | set(prompt.optional_variables)
-    if missing := sorted(VARIABLES - given):
-        raise SettingsError(f"the prompt has no variable {{{missing[0]}}}: it needs {{context}} and {{question}}")
-    if unknown := sorted(needed - VARIABLES - OPTIONAL_VARIABLES - set(prompt.partial_variables)):
+    for names in ((CONTEXT,), QUESTION_NAMES):
+        if given.isdisjoint(names):
+            raise SettingsError(f"the prompt has no variable {{{names[0]}}}: it needs {{context}} and {{question}}")
+    known = {CONTEXT, *QUESTION_NAMES, *HISTORY_NAMES, *prompt.partial_variables}
+    if unknown := sorted(needed - known):
         raise SettingsError(f"the prompt has a variable {{{unknown[0]}}} that nothing fills")
     return prompt
+
+
+def prompt_variables(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variables of the prompt, under all the names that they may have."""
+    question, history = defuse(text_of(asked)), format_history(asked["chat_history"])
+    return {
+        CONTEXT: format_context(asked["sources"]),
+        **dict.fromkeys(QUESTION_NAMES, question),
+        **dict.fromkeys(HISTORY_NAMES, history),
+    }
+
+
+def rewrite_variables(asked: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables of the prompt that makes a follow-up stand alone."""
+    turns = pack_history(asked["chat_history"], REWRITE_TOKENS)
+    return {"conversation": format_conversation(turns), "question": defuse(asked["question"])}
 
 
 def build_rewrite_prompt() -> ChatPromptTemplate:

@@ -8,7 +8,7 @@ from langchain_core.documents import Document  # noqa: TC002  LangGraph reads th
 from langchain_core.tools import StructuredTool
 from pydantic import BaseModel, Field
 
-from rag_chain.answering.asking import number_sources
+from rag_chain.answering.packing import number_sources
 from rag_chain.answering.prompt import format_context
 
 if TYPE_CHECKING:

@@ -9,17 +9,42 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableBinding
+from langchain_core.tools import convert_runnable_to_tool
 
+from rag_chain.answering.types import Question
 from rag_chain.models.background import StreamScope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from langchain_core.runnables import RunnableConfig
+    from langchain_core.tools import BaseTool
+    from pydantic import BaseModel
+
+DESCRIPTION = "Answer a question from the documents, with the sources and checked citations."
 
 
 class StoppableChain(RunnableBinding[Any, Any]):
     """A chain whose streams, closed early, cancel the requests that were made for them."""
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Return False: stores and models with open connections can't be written down."""
+        return False
+
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """Return the chain as a tool of an agent; its arguments are those of ``Question``, its output the answer."""
+        schema = args_schema or (None if arg_types else Question)
+        return convert_runnable_to_tool(
+            self, schema, name=name, description=description or DESCRIPTION, arg_types=arg_types
+        )
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002
         """Stream; closing the iterator cancels what is still being generated."""

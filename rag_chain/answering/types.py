@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from langchain_core.messages import BaseMessage
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from rag_chain.answering.messages import read_text, read_turns
 
 
 class Message(BaseModel):
@@ -18,16 +19,45 @@ class Message(BaseModel):
 
 
 class Question(BaseModel):
-    """A question, with what was said before it and where to look."""
+    """A question, with what was said before it and where to look.
+
+    ``input`` is accepted for ``question``. ``chat_history`` takes LangChain's messages, ``(role, content)`` pairs and
+    mappings with ``role`` and ``content``, see :func:`~rag_chain.answering.messages.read_turns`.
+    """
 
     model_config = ConfigDict(title="Question")
 
     question: str = Field(min_length=1, description="What to answer from the documents.")
-    chat_history: list[Message] = Field(default_factory=list, description="The conversation so far, oldest first.")
+    chat_history: list[Message] = Field(
+        default_factory=list,
+        description='The conversation so far, oldest first: {"role": "user", "content": "..."}, ["human", "..."], or '
+        "messages of LangChain. System and tool messages are left out.",
+    )
     filter: dict[str, Any] = Field(
         default_factory=dict,
         description='What sources must have, e.g. {"source": "faq/*", "language": ["en", "de"], "page": {"lte": 9}}.',
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_input(cls, given: Any) -> Any:
+        """Take ``input``, as many chains of LangChain call it, for the question."""
+        if not isinstance(given, Mapping) or "input" not in given:
+            return given
+        rest = {name: value for name, value in given.items() if name != "input"}
+        return {"question": given["input"], **rest}
+
+    @field_validator("question", mode="before")
+    @classmethod
+    def _take_message(cls, given: Any) -> Any:
+        return read_text(given) if isinstance(given, BaseMessage) else given
+
+    @field_validator("chat_history", mode="before")
+    @classmethod
+    def _take_messages(cls, given: Any) -> Any:
+        return read_turns(
+            [m.model_dump() if isinstance(m, Message) else m for m in given] if isinstance(given, list) else given
+        )
 
 
 class Source(BaseModel):

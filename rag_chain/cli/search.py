@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Search and print the passages."""
-    from rag_chain.answering.asking import number_sources
+    from rag_chain.answering.packing import number_sources
     from rag_chain.answering.types import place
     from rag_chain.cli import DONE
     from rag_chain.cli.common import read_filter, read_settings, read_text, shorten

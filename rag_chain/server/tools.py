@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema  # noqa: TC002  pydantic reads it
 
-from rag_chain.answering.asking import number_sources
+from rag_chain.answering.packing import number_sources
 from rag_chain.answering.types import Answer, Question, Source
 from rag_chain.errors import QuestionError
 from rag_chain.server.callers import current_caller

@@ -21,7 +21,7 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 from starlette.requests import Request
 
 from rag_chain import Settings, build_chain, build_retriever, create_app, ingest
-from rag_chain.answering.asking import number_sources
+from rag_chain.answering.packing import number_sources
 from rag_chain.cli import DONE, INTERRUPTED
 from rag_chain.server.callers import anybody
 from rag_chain.server.mcp_routes import CALLER, build_server, find_caller
