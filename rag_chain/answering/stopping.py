@@ -32,6 +32,10 @@ class StoppableChain(RunnableBinding[Any, Any]):
         """Return False: stores and models with open connections can't be written down."""
         return False
 
+    def __or__(self, other: Any) -> StoppableChain:
+        """Return the chain with another step behind it, whose streams cancel the requests as well."""
+        return StoppableChain(bound=super().__or__(other))
+
     def as_tool(
         self,
         args_schema: type[BaseModel] | None = None,

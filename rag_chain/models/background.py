@@ -42,8 +42,10 @@ class StreamScope:
         self._futures: list[Future[None] | asyncio.Future[None]] = []
         self._cancelled = False
         self._token: Token[StreamScope | None] | None = None
+        self._around: StreamScope | None = None
 
     def __enter__(self) -> None:
+        self._around = _scope.get()
         self._token = _scope.set(self)
 
     def __exit__(self, *_: object) -> None:
@@ -51,7 +53,9 @@ class StreamScope:
             _scope.reset(self._token)
 
     def add(self, future: Future[None] | asyncio.Future[None]) -> None:
-        """Count a stream in; one that comes too late ends at once."""
+        """Count a stream in, here and in the scopes around this one; one that comes too late ends at once."""
+        if self._around is not None:
+            self._around.add(future)
         if self._cancelled:
             future.cancel()
         else:

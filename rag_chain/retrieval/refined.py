@@ -12,6 +12,7 @@ from langchain_core.runnables.config import run_in_executor
 
 from rag_chain.retrieval.hybrid import HybridRetriever
 from rag_chain.retrieval.refining import Diversity, Floor
+from rag_chain.retrieval.tracing import start_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,9 +72,11 @@ class RefinedRetriever(BaseRetriever):
 
     async def _begin(self, query: str, callbacks: Callbacks, **kwargs: Any) -> Callable[[], list[Document]]:
         """Return what gives the search's results, in a thread."""
-        if isinstance(self.search, HybridRetriever):
-            return await self.search.begin(query, **kwargs)
-        return partial(list, await self.search.ainvoke(query, {"callbacks": callbacks}, **kwargs))
+        if not isinstance(self.search, HybridRetriever):
+            return partial(list, await self.search.ainvoke(query, {"callbacks": callbacks}, **kwargs))
+        run = await start_run(self.search, query, callbacks)
+        async with run:
+            return partial(run.finish, await self.search.begin(query, **kwargs))
 
     def _take_steps(
         self,
