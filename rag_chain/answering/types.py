@@ -45,7 +45,9 @@ class Question(BaseModel):
         if not isinstance(given, Mapping) or "input" not in given:
             return given
         rest = {name: value for name, value in given.items() if name != "input"}
-        return {"question": given["input"], **rest}
+        if rest.setdefault("question", given["input"]) != given["input"]:
+            raise ValueError("input is another name for question: give one of them")
+        return rest
 
     @field_validator("question", mode="before")
     @classmethod

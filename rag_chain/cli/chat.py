@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from contextlib import closing, suppress
+from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +15,7 @@ from rag_chain.cli.terminal import complain, notice, say
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Iterable, Mapping
 
     from langchain_core.runnables import Runnable
 
@@ -30,6 +32,12 @@ HELP = "A line is a question; one that begins with / needs a space before it. Ct
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_passage_options(parser)
+    parser.add_argument(
+        "--history",
+        type=Path,
+        metavar="FILE",
+        help="go on with this conversation: a JSON list of messages, as OpenAI or LangChain write them",
+    )
     parser.epilog = "Where stdin is no terminal, nothing is prompted, and the status is 1 if a question failed."
 
 
@@ -40,9 +48,10 @@ def run(options: argparse.Namespace) -> int:
     from rag_chain.pipeline import build_chain, make_fingerprint
     from rag_chain.store.collection import open_store
 
+    turns = read_history(options.history) if options.history else []
     settings = read_settings(options)
     embeddings = build_embeddings(settings)
-    conversation = Conversation(build_chain(settings, embeddings=embeddings), read_filter(options))
+    conversation = Conversation(build_chain(settings, embeddings=embeddings), read_filter(options), turns)
     if isinstance(sys.stdin, io.TextIOWrapper):
         # Else a line that is no text would take its neighbours along.
         sys.stdin.reconfigure(errors="surrogateescape")
@@ -50,6 +59,19 @@ def run(options: argparse.Namespace) -> int:
         # What every question would fail of is said before the first one is typed.
         store.open_for(make_fingerprint(settings, embeddings), writing=False)
         return _converse(conversation, to_person=sys.stdin.isatty(), debug=options.debug)
+
+
+def read_history(path: Path) -> list[dict[str, str]]:
+    """Return the conversation in a JSON file; raises ``QuestionError`` for what is none."""
+    from rag_chain.answering.messages import read_turns
+    from rag_chain.errors import QuestionError
+
+    try:
+        return read_turns(json.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise QuestionError(f"--history: {path} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise QuestionError(f"--history: {path} is no JSON list of messages: {error}") from error
 
 
 def _converse(conversation: Conversation, *, to_person: bool, debug: bool) -> int:
@@ -102,10 +124,12 @@ def _read_line(prompt: str) -> str:
 class Conversation:
     """Questions with what was said before them; its chain is the one of ``ask``."""
 
-    def __init__(self, chain: Runnable[Any, dict[str, Any]], conditions: Mapping[str, Any]) -> None:
+    def __init__(
+        self, chain: Runnable[Any, dict[str, Any]], conditions: Mapping[str, Any], turns: Iterable[dict[str, str]] = ()
+    ) -> None:
         self._chain = chain
         self._filter = conditions
-        self._turns: list[dict[str, str]] = []
+        self._turns = list(turns)
         self._sources: list[dict[str, Any]] = []
 
     def take(self, line: str) -> bool:
