@@ -110,17 +110,14 @@ def main() -> None:
     options = parser.parse_args()
     machine = describe_machine()
     old, new = list[Figures](), list[Figures]()
-    with tempfile.TemporaryDirectory(prefix="rag_chain_compare_") as name:
-        head = subprocess.run(
-            ["git", "-C", str(ROOT), "rev-parse", "HEAD"], check=True, stdout=subprocess.PIPE, text=True
-        )  # noqa: S607
-        with (
-            checkout(Path(name), options.base) as before,
-            checkout(Path(name), head.stdout.strip()) as after,
-        ):
-            for number in range(options.times):
-                for place, runs in ((before, old), (after, new)) if number % 2 == 0 else ((after, new), (before, old)):
-                    runs.append(add_derived(run(place, options.command)))
+    with (
+        tempfile.TemporaryDirectory(prefix="rag_chain_compare_") as name,
+        checkout(Path(name), options.base) as before,
+        checkout(Path(name), "HEAD") as after,
+    ):
+        for number in range(options.times):
+            for place, runs in ((before, old), (after, new)) if number % 2 == 0 else ((after, new), (before, old)):
+                runs.append(add_derived(run(place, options.command)))
     header = ["", f"{options.base[:7]}, median", "this commit, median", "ratio, median", "ratios"]
     command = " ".join(["python benchmarks/compare.py", *sys.argv[1:]])
     how = f"{options.times} runs of each, in turn; ratios are of the runs that stand side by side."
