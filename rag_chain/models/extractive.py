@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import CallbackManagerForLLMRun
     from langchain_core.messages import BaseMessage
 
+# What LangChain's traces call it.
+EXTRACTIVE = "rag_chain-extractive"
+
 REFUSAL = "I don't know: the documents do not answer this question."
 
 # A sentence below this is about something else; one far below the best only dilutes it.
@@ -42,6 +45,7 @@ SENTENCE_WEIGHT, SOURCE_WEIGHT, WORDS_WEIGHT = 0.5, 0.2, 0.3
 
 _SOURCE = re.compile(r'<source number="(\d+)"[^>]*>\n(.*?)\n</source>', re.DOTALL)
 _QUESTION = re.compile(r"<question>\n?(.*?)\n?</question>", re.DOTALL)
+_TAG = re.compile(r"<(?:context|source|question)\b")
 _CONVERSATION = re.compile(r"<conversation>\n?(.*?)\n?</conversation>", re.DOTALL)
 _SAID_BEFORE = re.compile(r"^user: (.+)$", re.MULTILINE)
 _POINTS_BACK = re.compile(
@@ -73,12 +77,13 @@ class ExtractiveChatModel(BaseChatModel):
     """Answers from the ``<source number="n">`` blocks and the ``<question>`` of the last message.
 
     The answer is at most three sentences, verbatim, each followed by ``[n]``; or ``REFUSAL``
-    when none is near enough to the question.
+    when none is near enough to the question. A message without any of our tags is a question without sources.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     embeddings: EmbeddingModel
+    model: str = EXTRACTIVE
 
     @property
     def _llm_type(self) -> str:
@@ -161,6 +166,8 @@ def _score(own: float, of_source: float, asked: set[str], held: set[str]) -> flo
 def read_prompt(text: str) -> tuple[dict[int, str], str]:
     """Return the numbered sources and the question that a prompt holds."""
     questions = _QUESTION.findall(text)
+    if not questions and not _TAG.search(text):
+        return {}, text
     if not questions:
         raise InvalidRequestError("the local answerer needs a prompt with <context> and <question> blocks")
     return {int(number): _DEFUSED.sub("<", body) for number, body in _SOURCE.findall(text)}, _DEFUSED.sub(

@@ -100,10 +100,16 @@ def test_the_last_question_counts(model: ExtractiveChatModel) -> None:
     assert answer.endswith("They eat salmon in autumn. [1]")
 
 
-def test_a_prompt_without_its_tags_is_refused(model: ExtractiveChatModel) -> None:
+@pytest.mark.parametrize("text", ["<context>\n</context>\nWhere?", '<source number="1" from="a">\nHere.\n</source>'])
+def test_a_prompt_without_its_question_is_refused(text: str, model: ExtractiveChatModel) -> None:
     """A prompt of another shape is an invalid request."""
     with pytest.raises(InvalidRequestError, match="<question>"):
-        model.invoke("Where does Milvus keep inserted rows?")
+        model.invoke(text)
+
+
+def test_a_message_without_sources_is_not_answered(model: ExtractiveChatModel) -> None:
+    """There is nothing to quote; LangChain's users may say anything to a chat model."""
+    assert model.invoke("Where does Milvus keep inserted rows?").text == REFUSAL
 
 
 def test_a_prompt_is_read_back() -> None:
