@@ -86,6 +86,9 @@ class Writer(Runnable[Values, Values]):
         self._check = Step(partial(AnswerText.check, embeddings=embeddings), name="check_citations")
         self._answers_alone = answers_alone
 
+    def __repr__(self) -> str:
+        return f"Writer({self._steps!r})"
+
     def invoke(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Values:  # noqa: A002
         """Answer in one piece."""
         text = self._begin(input)

@@ -61,6 +61,9 @@ class Assign(Runnable[Values, Values]):
         self._when = when
         self._otherwise = otherwise
 
+    def __repr__(self) -> str:
+        return f"Assign({self._key}={self._runnable!r})"
+
     def invoke(self, input: Values, config: RunnableConfig | None = None, **kwargs: Any) -> Values:  # noqa: A002
         """Return the mapping with the runnable's output."""
         if not self._when(input):

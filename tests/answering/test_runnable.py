@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import reduce
-from operator import add
+from operator import add, itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,13 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.load import dumpd
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import ConfigurableField, RunnableGenerator, RunnableLambda
+from langchain_core.runnables import (
+    ConfigurableField,
+    RunnableGenerator,
+    RunnableLambda,
+    RunnableParallel,
+    RunnablePassthrough,
+)
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
 from rag_chain import Answer, Question, Settings, build_chain, build_retriever
@@ -122,6 +128,12 @@ class TestShape:
         assert build_chain(shared, prompt=prompt).get_prompts()[1] is not None
         assert prompt in build_chain(shared, prompt=prompt).get_prompts()
 
+    def test_its_repr_names_the_parts(self, shared: Settings) -> None:
+        """As LangChain's sequences do."""
+        shown = repr(build_chain(shared, retriever=Shelf(), chat_model=answering("So.")))
+        for part in ("read_question", "Assign(chunks=", "Shelf", "ChatPromptTemplate", "FakeListChatModel"):
+            assert part in shown
+
     def test_the_schemas_are_ours(self, chain: Runnable[Any, Any]) -> None:
         """The input is a text or a Question, the output an Answer."""
         shapes = chain.get_input_jsonschema()["anyOf"]
@@ -214,6 +226,17 @@ class TestComposition:
         assert "".join(chain.pick("answer").stream(QUESTION)) == chain.invoke(QUESTION)["answer"]
         longer = chain.assign(length=lambda answer: len(answer["answer"]))
         assert longer.invoke(QUESTION)["length"] == len(chain.invoke(QUESTION)["answer"])
+
+    def test_within_other_chains(self, chain: Runnable[Any, Any]) -> None:
+        """Behind a mapping, beside another, and before a function."""
+        answer = chain.invoke(QUESTION)
+        assert ({"question": RunnablePassthrough()} | chain).invoke(QUESTION) == answer
+        assert RunnableParallel(first=chain, second=chain.pick("answer")).invoke(QUESTION) == {
+            "first": answer,
+            "second": answer["answer"],
+        }
+        assert list((chain | itemgetter("grounded")).stream(QUESTION)) == [True]
+        assert RunnableLambda(lambda _: chain).invoke(QUESTION) == answer
 
     def test_map_and_batch(self, chain: Runnable[Any, Any]) -> None:
         """Several questions at once, each with its own answer; in async, too."""
