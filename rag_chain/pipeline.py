@@ -218,12 +218,12 @@ def _open_job(
     from rag_chain.documents.splitting import text_to_embed
     from rag_chain.engines import Job, build_readers
     from rag_chain.ingestion.plan import make_plan
-    from rag_chain.models.building import build_embeddings
+    from rag_chain.models.building import build_embedding_client
     from rag_chain.store.bulk_writing import build_writer, read_rebuild
     from rag_chain.store.collection import open_store
     from rag_chain.workers import WORTH_BYTES
 
-    embeddings = build_embeddings(settings)
+    embeddings = build_embedding_client(settings)
     fingerprint = make_fingerprint(settings, embeddings)
     way = None if bulk is None else read_rebuild(settings, bulk, rebuild=rebuild, engine=engine)
     with ExitStack() as stack:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import SettingsError
@@ -21,37 +19,61 @@ if TYPE_CHECKING:
     from rag_chain.models.usage import Usage
     from rag_chain.settings import Settings
 
-# Chat waits for a person, who would rather hear of it; an ingest would rather get there, and has a pace
-# that slows it down where need be: it tries until the request's deadline.
+# Chat waits for a person, who would rather hear of it.
 CHAT_ATTEMPTS = 4
-EMBEDDING_PAUSE = 1.0
 
 
-def build_embeddings(settings: Settings, budget: Budget | None = None) -> EmbeddingModel:
-    """Return the embedding model; no request is sent and no weights are read yet.
+def build_embeddings(settings: Settings) -> EmbeddingModel:
+    """Return the embedding model, of Fireworks as LangChain's class; no request is sent and no weights are read yet."""
+    if settings.resolved_provider == "local":
+        return _build_local(settings)
+    from pydantic import SecretStr
+
+    from rag_chain.models.fireworks.embeddings import FireworksEmbeddings
+
+    return FireworksEmbeddings(
+        model=settings.embedding_model,
+        api_key=SecretStr(_key(settings)),
+        base_url=settings.fireworks_api_base,
+        timeout=settings.request_timeout,
+        dimensions=settings.embedding_dimensions,
+        batch_size=settings.embedding_batch,
+        batch_tokens=settings.embedding_batch_tokens,
+        concurrency=settings.embedding_concurrency,
+    )
+
+
+def build_embedding_client(settings: Settings, budget: Budget | None = None) -> EmbeddingModel:
+    """Return the same model for an ingest: ``langchain_fireworks``, which takes 2.7 s to import, stays out of it.
 
     ``budget`` is what several processes share; a model on this machine needs none.
     """
     if settings.resolved_provider == "local":
-        from rag_chain.models.local import LocalEmbeddings
-        from rag_chain.models.multilingual import MULTILINGUAL, MultilingualEmbeddings
+        return _build_local(settings)
+    from rag_chain.models.fireworks.opening import open_embedding_client
 
-        if settings.embedding_model == MULTILINGUAL:
-            return MultilingualEmbeddings(settings.embedding_dimensions)
-        own = settings.embedding_model != FIREWORKS_EMBEDDING_MODEL
-        folder = settings.embedding_model if own else None
-        return LocalEmbeddings(folder, dimensions=settings.embedding_dimensions)
-    from rag_chain.models.fireworks.embeddings import FireworksEmbeddings
-
-    return FireworksEmbeddings(
-        _open_client(settings, attempts=math.inf, longest_pause=EMBEDDING_PAUSE),
+    return open_embedding_client(
+        settings.fireworks_api_base,
+        _key(settings),
         settings.embedding_model,
+        timeout=settings.request_timeout,
         dimensions=settings.embedding_dimensions,
         batch_size=settings.embedding_batch,
         batch_tokens=settings.embedding_batch_tokens,
         concurrency=settings.embedding_concurrency,
         budget=budget,
     )
+
+
+def _build_local(settings: Settings) -> EmbeddingModel:
+    from rag_chain.models.local import LocalEmbeddings
+    from rag_chain.models.multilingual import MULTILINGUAL, MultilingualEmbeddings
+
+    if settings.embedding_model == MULTILINGUAL:
+        return MultilingualEmbeddings(settings.embedding_dimensions)
+    own = settings.embedding_model != FIREWORKS_EMBEDDING_MODEL
+    folder = settings.embedding_model if own else None
+    return LocalEmbeddings(folder, dimensions=settings.embedding_dimensions)
 
 
 def build_chat_model(settings: Settings, embeddings: EmbeddingModel) -> Runnable[LanguageModelInput, Any]:
@@ -62,18 +84,15 @@ def build_chat_model(settings: Settings, embeddings: EmbeddingModel) -> Runnable
         return ExtractiveChatModel(embeddings=embeddings)
     from rag_chain.models.fireworks.chat import build_chat
 
-    client = _open_client(settings, attempts=CHAT_ATTEMPTS)
+    client = _open_client(settings)
     return build_chat(client, settings.chat_models, _key(settings), max_tokens=settings.max_answer_tokens)
 
 
-def _open_client(settings: Settings, *, attempts: float, longest_pause: float = 8.0) -> FireworksClient:
-    from rag_chain.models.fireworks.client import FireworksClient
+def _open_client(settings: Settings) -> FireworksClient:
+    from rag_chain.models.fireworks.opening import open_client
 
-    # These print requests, and so documents and questions, at DEBUG.
-    for name in ("httpx", "httpcore", "fireworks"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     base, timeout = settings.fireworks_api_base, settings.request_timeout
-    return FireworksClient(base, _key(settings), timeout=timeout, attempts=attempts, longest_pause=longest_pause)
+    return open_client(base, _key(settings), timeout=timeout, attempts=CHAT_ATTEMPTS)
 
 
 def _key(settings: Settings) -> str:
@@ -119,4 +138,4 @@ def build_reranker(settings: Settings) -> Reranker | None:
         raise SettingsError("RAG_RERANK_MODEL needs Fireworks: set FIREWORKS_API_KEY, or unset RAG_RERANK_MODEL")
     from rag_chain.models.fireworks.rerank import FireworksReranker
 
-    return FireworksReranker(_open_client(settings, attempts=CHAT_ATTEMPTS), settings.rerank_model)
+    return FireworksReranker(_open_client(settings), settings.rerank_model)
