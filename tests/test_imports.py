@@ -50,7 +50,7 @@ def test_help_loads_no_library(command: str) -> None:
 
 
 @pytest.mark.usefixtures("provider")
-@pytest.mark.parametrize("command", ["ingest docs", "ingest docs --plan"])
+@pytest.mark.parametrize("command", ["ingest docs", "ingest docs --plan", "search bears"])
 def test_no_client_of_the_vendor_is_imported(command: str, folder: Path) -> None:
     """Embedding with Fireworks needs neither LangChain's package for it, which takes seconds, nor OpenAI's."""
     ingest(folder)

@@ -9,6 +9,9 @@ from rag_chain.models.prices import chat_dollars, embedding_dollars
 from rag_chain.settings import FIREWORKS_EMBEDDING_MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.runnables import Runnable
 
@@ -65,6 +68,23 @@ def build_embedding_client(settings: Settings, budget: Budget | None = None) -> 
     )
 
 
+def choose_embeddings(
+    settings: Settings,
+    given: Embeddings | None,
+    build: Callable[[Settings], EmbeddingModel] = build_embeddings,
+) -> EmbeddingModel:
+    """Return the ``Embeddings`` that are given, of whatever kind, as an embedding model, else the settings' own."""
+    if given is None:
+        return build(settings)
+    from rag_chain.models.adapter import EmbeddingsAdapter
+    from rag_chain.models.embedding import EmbeddingModel
+
+    if isinstance(given, EmbeddingModel):
+        return given
+    size, tokens = settings.embedding_batch, settings.embedding_batch_tokens
+    return EmbeddingsAdapter(given, batch_size=size, batch_tokens=tokens)
+
+
 def _build_local(settings: Settings) -> EmbeddingModel:
     from rag_chain.models.local import LocalEmbeddings
     from rag_chain.models.multilingual import MULTILINGUAL, MultilingualEmbeddings
@@ -112,8 +132,10 @@ def vector_length(settings: Settings) -> int | None:
     return known_length(settings.embedding_model)
 
 
-def price_embedding(settings: Settings, tokens: int) -> float | None:
-    """Return what embedding this many tokens costs in dollars; None where that is not known."""
+def price_embedding(settings: Settings, tokens: int, given: Embeddings | None = None) -> float | None:
+    """Return what embedding this many tokens costs in dollars; None where that is not known, as of a model given."""
+    if given is not None:
+        return None
     if settings.resolved_provider == "local":
         return 0.0
     return embedding_dollars(settings.embedding_model, tokens, settings.embedding_price)

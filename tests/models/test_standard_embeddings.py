@@ -1,21 +1,20 @@
-"""LangChain's standard tests for embeddings: of Fireworks over the loopback server, and of this machine."""
+"""LangChain's standard tests for embeddings: of Fireworks over the loopback server, of this machine, and of others."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 
-from rag_chain import FireworksEmbeddings
+from rag_chain import EmbeddingsAdapter, FireworksEmbeddings
 from rag_chain.models.local import LocalEmbeddings
 from rag_chain.models.multilingual import MultilingualEmbeddings
 from tests.fireworks_client import EMBEDDING
 
 if TYPE_CHECKING:
-    from langchain_core.embeddings import Embeddings
-
     from tests.fireworks_server import FireworksServer
 
 
@@ -75,3 +74,23 @@ class TestMultilingualIntegration(EmbeddingsIntegrationTests):
     @property
     def embeddings_class(self) -> type[Embeddings]:
         return MultilingualEmbeddings
+
+
+class TestAdapterUnit(EmbeddingsUnitTests):
+    @property
+    def embeddings_class(self) -> type[Embeddings]:
+        return EmbeddingsAdapter
+
+    @property
+    def embedding_model_params(self) -> dict[str, Any]:
+        return {"embeddings": DeterministicFakeEmbedding(size=16)}
+
+
+class TestAdapterIntegration(EmbeddingsIntegrationTests):
+    @property
+    def embeddings_class(self) -> type[Embeddings]:
+        return EmbeddingsAdapter
+
+    @property
+    def embedding_model_params(self) -> dict[str, Any]:
+        return {"embeddings": DeterministicFakeEmbedding(size=16)}
