@@ -142,13 +142,13 @@ def ingest_by_ray_data(docs: str, settings: Any) -> int:
     from rag_chain.cluster.connection import open_cluster
     from rag_chain.documents import find_documents
     from rag_chain.ingestion.plan import make_plan
-    from rag_chain.models.building import build_embeddings
+    from rag_chain.models.building import build_embedding_client
     from rag_chain.pipeline import make_fingerprint
     from rag_chain.store.collection import open_store
 
     plan = make_plan(find_documents(docs, settings), {}, prune=False, rebuild=False)
     with open_store(settings, hosted=True) as store, open_cluster(None):
-        store.create(make_fingerprint(settings, build_embeddings(settings)), 768)
+        store.create(make_fingerprint(settings, build_embedding_client(settings)), 768)
         import ray
 
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -185,9 +185,9 @@ class DataEmbedder:
     """Chunks to vectors."""
 
     def __init__(self, settings: Any) -> None:
-        from rag_chain.models.building import build_embeddings
+        from rag_chain.models.building import build_embedding_client
 
-        self._model = build_embeddings(settings)
+        self._model = build_embedding_client(settings)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the chunks of each document with their vectors."""

@@ -59,9 +59,9 @@ def rag_chain_ingest(job: Job) -> Result:
 def embedding_stage(job: Job) -> Result:
     """Embed all texts with the ingest's embedding model, and do nothing else."""
     from rag_chain import Settings
-    from rag_chain.models.building import build_embeddings
+    from rag_chain.models.building import build_embedding_client
 
-    texts, embeddings = _read_texts(job), build_embeddings(Settings())
+    texts, embeddings = _read_texts(job), build_embedding_client(Settings())
     with measured() as result:
         assert len(embeddings.embed_documents(texts)) == len(texts)
     return result

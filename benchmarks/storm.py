@@ -28,7 +28,7 @@ from tables import describe_machine, write_machine, write_number, write_table
 from rag_chain import ingest
 from rag_chain.errors import BadReplyError
 from rag_chain.models.embedding import unit_vectors
-from rag_chain.models.fireworks.embeddings import read_vectors
+from rag_chain.models.fireworks.embedding_client import read_vectors
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.fireworks_client import RawClient

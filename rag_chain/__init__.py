@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rag_chain.answering.types import Source as Source
     from rag_chain.errors import RagChainError as RagChainError
     from rag_chain.ingestion.report import IngestReport as IngestReport
+    from rag_chain.models.adapter import EmbeddingsAdapter as EmbeddingsAdapter
+    from rag_chain.models.fireworks.embeddings import FireworksEmbeddings as FireworksEmbeddings
     from rag_chain.pipeline import build_chain as build_chain
     from rag_chain.pipeline import build_retriever as build_retriever
     from rag_chain.pipeline import build_retriever_tool as build_retriever_tool
@@ -33,6 +35,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Answer": "rag_chain.answering.types",
     "Citation": "rag_chain.answering.types",
+    "EmbeddingsAdapter": "rag_chain.models.adapter",
+    "FireworksEmbeddings": "rag_chain.models.fireworks.embeddings",
     "IngestReport": "rag_chain.ingestion.report",
     "Question": "rag_chain.answering.types",
     "RagChainError": "rag_chain.errors",

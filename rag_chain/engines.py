@@ -79,7 +79,7 @@ def _describe_stages(job: Job) -> Stages:
     """Return how the processes of a cluster build their parts of the same ingest."""
     from rag_chain import __version__
     from rag_chain.cluster.stages import Stages
-    from rag_chain.models.building import build_embeddings
+    from rag_chain.models.building import build_embedding_client
     from rag_chain.models.fireworks.budget import Limits
 
     # They have other working folders.
@@ -87,7 +87,7 @@ def _describe_stages(job: Job) -> Stages:
     return Stages(
         version=__version__,
         build_readers=partial(build_readers, settings),
-        build_embeddings=partial(build_embeddings, settings),
+        build_embeddings=partial(build_embedding_client, settings),
         open_share=partial(_open_share, settings),
         text_of=job.text_of,
         # A model on a machine's own cores is not quicker for two batches at once.

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.answering.packing import number_sources, pack_sources
-from rag_chain.models.building import build_embeddings
+from rag_chain.models.building import build_embedding_client
 from rag_chain.pipeline import build_refined_retriever
 from rag_chain.retrieval.refining import Diversity, DuplicateFilter, Floor, NeighbourMerger, Reranking
 from rag_chain.settings import Settings
@@ -42,7 +42,7 @@ def explain(
     best chunk fell out, or that it is among the sources. No chat model is asked.
     """
     settings = settings or Settings()
-    retriever = build_refined_retriever(settings, build_embeddings(settings))
+    retriever = build_refined_retriever(settings, build_embedding_client(settings))
     options: dict[str, Any] = {"filter": filter} if filter else {}
     deep = retriever.search.invoke(question, k=DEPTH if document else retriever.candidates, **options)
     found = (

@@ -44,7 +44,7 @@ def evaluate(
     ingests nothing; without documents the collection of the settings is asked. ``limit`` takes the first
     so many questions.
     """
-    from rag_chain.models.building import build_embeddings
+    from rag_chain.models.building import build_embedding_client
     from rag_chain.pipeline import build_chain, build_search
 
     seconds: dict[str, float] = {}
@@ -54,7 +54,7 @@ def evaluate(
         seconds["ingest"] = monotonic() - started
     questions = dataset.questions[:limit]
     steps = len(questions) * (2 if answers else 1)
-    search, started = build_search(settings, build_embeddings(settings)), monotonic()
+    search, started = build_search(settings, build_embedding_client(settings)), monotonic()
     rankings: dict[str, list[str]] = {}
     for number, question in enumerate(questions, start=1):
         if any(score > 0 for score in question.relevant.values()):
@@ -93,11 +93,11 @@ def ingest_dataset(
 ) -> Settings:
     """Ingest the dataset's documents, and return settings that name their collection."""
     from rag_chain.documents import as_findings
-    from rag_chain.models.building import build_embeddings
+    from rag_chain.models.building import build_embedding_client
     from rag_chain.pipeline import ingest_found, make_fingerprint
 
     # One for each way of splitting and embedding, so that they can be compared side by side.
-    made = repr(sorted(make_fingerprint(settings, build_embeddings(settings)).items()))
+    made = repr(sorted(make_fingerprint(settings, build_embedding_client(settings)).items()))
     name = re.sub(r"\W", "_", dataset.name, flags=re.ASCII)[:100]
     settings = settings.with_changes(collection=f"evaluate_{name}_{hashlib.sha256(made.encode()).hexdigest()[:8]}")
     ingest_found(as_findings(dataset.corpus or [], f"dataset:{name}"), settings, on_progress=on_progress)
@@ -114,12 +114,12 @@ def draft_questions(
     """
     from rag_chain.errors import SettingsError
     from rag_chain.evaluation.drafting import draft_question
-    from rag_chain.models.building import build_chat_model, build_embeddings
+    from rag_chain.models.building import build_chat_model, build_embedding_client
     from rag_chain.store.collection import open_store
 
     if settings.resolved_provider == "local":
         raise SettingsError("drafting questions needs a chat model: set FIREWORKS_API_KEY")
-    embeddings = build_embeddings(settings)
+    embeddings = build_embedding_client(settings)
     model = build_chat_model(settings, embeddings)
     with open_store(settings) as store:
         store.open_for(None, writing=False)

@@ -7,6 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from rag_chain.errors import SettingsError
 from rag_chain.settings import Engine, Settings, prepare_ray
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_core.documents import BaseDocumentCompressor, Document
+    from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.prompts import ChatPromptTemplate
     from langchain_core.retrievers import BaseRetriever
@@ -45,6 +47,7 @@ def ingest(
     engine: Engine = "local",
     ray_address: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    embeddings: Embeddings | None = None,
 ) -> IngestReport:
     """Bring the collection in step with the documents at the given places.
 
@@ -57,7 +60,8 @@ def ingest(
     at the end. Documents that can't be read are in ``report.refused``; ``report.differences`` says
     where the documents came out otherwise than they were planned. ``engine="ray"`` has documents
     read, embedded and written by a Ray cluster, whose nodes must see the same files: the one at
-    ``ray_address``, or one that is started on this machine for as long.
+    ``ray_address``, or one that is started on this machine for as long. ``embeddings`` is any LangChain
+    ``Embeddings`` to use in place of the settings' model, with the local engine.
     Raises a :class:`~rag_chain.errors.RagChainError` when nothing could be done.
     """
     from rag_chain.documents import find_documents
@@ -74,6 +78,7 @@ def ingest(
         engine=engine,
         ray_address=ray_address,
         on_progress=on_progress,
+        embeddings=embeddings,
     )
 
 
@@ -88,6 +93,7 @@ def ingest_found(
     engine: Engine = "local",
     ray_address: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    embeddings: Embeddings | None = None,
 ) -> IngestReport:
     """Bring the collection in step with documents that were found already, see :func:`ingest`."""
     from rag_chain.engines import run_here, run_on_ray
@@ -95,15 +101,16 @@ def ingest_found(
 
     started = monotonic()
     if engine == "ray":
+        _refuse_embeddings(embeddings)
         ray_address = prepare_ray(ray_address)
     choices = {"rebuild": rebuild, "keep_old": keep_old, "prune": prune}
-    with _open_job(found, settings, **choices, writing=True, bulk=bulk, engine=engine) as job:
+    with _open_job(found, settings, **choices, writing=True, bulk=bulk, engine=engine, embeddings=embeddings) as job:
         if engine == "ray" and job.plan.work:
             report = run_on_ray(job, ray_address, on_progress)
         else:
             report = run_here(job, on_progress)
         report.chunks_total = job.store.count() if job.store.exists() else 0
-    report.dollars = price_embedding(job.settings, report.tokens)
+    report.dollars = price_embedding(job.settings, report.tokens, embeddings)
     report.seconds = monotonic() - started
     return report
 
@@ -115,6 +122,7 @@ def plan_ingest(
     glob: str | Sequence[str] = (),
     rebuild: bool = False,
     prune: bool = True,
+    embeddings: Embeddings | None = None,
 ) -> IngestReport:
     """Return what :func:`ingest` would do, cost and take, without asking a model and without writing.
 
@@ -128,7 +136,8 @@ def plan_ingest(
     started = monotonic()
     settings = settings or Settings()
     found = find_documents(paths, settings, glob=glob)
-    with _open_job(found, settings, rebuild=rebuild, prune=prune and not glob, writing=False) as job:
+    prune = prune and not glob
+    with _open_job(found, settings, rebuild=rebuild, prune=prune, writing=False, embeddings=embeddings) as job:
         report = preview_plan(
             job.plan,
             read=job.readers.map,
@@ -137,28 +146,30 @@ def plan_ingest(
             count_tokens=lambda texts: sum(count_tokens(texts)),
             batch_size=job.embeddings.batch_size,
         )
-    _add_estimate(report, job.settings)
-    report.dollars = price_embedding(job.settings, report.tokens)
+    if embeddings is None:
+        _add_estimate(report, job.settings)
+    report.dollars = price_embedding(job.settings, report.tokens, embeddings)
     report.seconds = monotonic() - started
     return report
 
 
-def build_retriever(settings: Settings | None = None) -> BaseRetriever:
-    """Return the LangChain retriever over the collection; it connects when it is first asked."""
-    from rag_chain.models.building import build_embeddings
+def build_retriever(settings: Settings | None = None, *, embeddings: Embeddings | None = None) -> BaseRetriever:
+    """Return the LangChain retriever over the collection; it connects when it is first asked.
 
+    ``embeddings`` is any LangChain ``Embeddings`` in place of the settings' model, the one that was ingested with.
+    """
     settings = settings or Settings()
-    return build_refined_retriever(settings, build_embeddings(settings))
+    return build_refined_retriever(settings, _choose_embeddings(settings, embeddings))
 
 
-def build_retriever_tool(settings: Settings | None = None) -> BaseTool:
+def build_retriever_tool(settings: Settings | None = None, *, embeddings: Embeddings | None = None) -> BaseTool:
     """Return the retriever as the tool ``search_documents``, for an agent that searches when it wants to.
 
     Its content is the numbered sources as text, its artifact the LangChain Documents.
     """
     from rag_chain.answering.searching import build_search_tool
 
-    return build_search_tool(build_retriever(settings))
+    return build_search_tool(build_retriever(settings, embeddings=embeddings))
 
 
 def build_chain(
@@ -167,26 +178,26 @@ def build_chain(
     retriever: Runnable[str, list[Document]] | None = None,
     chat_model: Runnable[LanguageModelInput, Any] | None = None,
     prompt: ChatPromptTemplate | None = None,
-    embeddings: EmbeddingModel | None = None,
+    embeddings: Embeddings | None = None,
 ) -> Runnable[str | Question | Mapping[str, Any], dict[str, Any]]:
     """Return the chain from a question to a cited answer.
 
     Any LangChain retriever, chat model or prompt with ``{context}`` and ``{question}`` can be put in
-    place of ours, and chains can share ``embeddings``. Input is a text or a ``Question``; output is a mapping with the
-    keys of ``Answer``. It connects when it is first asked.
+    place of ours, and any LangChain ``Embeddings``, the one that was ingested with; chains can share one. Input is a
+    text or a ``Question``; output is a mapping with the keys of ``Answer``. It connects when it is first asked.
     """
     from rag_chain.answering.chain import build_answer_chain
-    from rag_chain.models.building import build_chat_model, build_embeddings
+    from rag_chain.models.building import build_chat_model
 
     settings = settings or Settings()
-    embeddings = embeddings or build_embeddings(settings)
+    model = _choose_embeddings(settings, embeddings)
     return build_answer_chain(
-        retriever or build_refined_retriever(settings, embeddings),
-        chat_model or build_chat_model(settings, embeddings),
+        retriever or build_refined_retriever(settings, model),
+        chat_model or build_chat_model(settings, model),
         prompt=prompt,
         mode=settings.mode,
         context_tokens=settings.context_tokens,
-        embeddings=embeddings,
+        embeddings=model,
     )
 
 
@@ -212,19 +223,20 @@ def _open_job(
     keep_old: bool = False,
     bulk: str | None = None,
     engine: Engine = "local",
+    embeddings: Embeddings | None = None,
 ) -> Iterator[Job]:
     """Connect to the store and compare the documents with what it holds."""
     from rag_chain.documents import warm_up
     from rag_chain.documents.splitting import text_to_embed
     from rag_chain.engines import Job, build_readers
     from rag_chain.ingestion.plan import make_plan
-    from rag_chain.models.building import build_embeddings
+    from rag_chain.models.building import build_embedding_client, choose_embeddings
     from rag_chain.store.bulk_writing import build_writer, read_rebuild
     from rag_chain.store.collection import open_store
     from rag_chain.workers import WORTH_BYTES
 
-    embeddings = build_embeddings(settings)
-    fingerprint = make_fingerprint(settings, embeddings)
+    model = choose_embeddings(settings, embeddings, build_embedding_client)
+    fingerprint = make_fingerprint(settings, model)
     way = None if bulk is None else read_rebuild(settings, bulk, rebuild=rebuild, engine=engine)
     with ExitStack() as stack:
         much = found.gather() >= WORTH_BYTES
@@ -240,7 +252,21 @@ def _open_job(
         held = store.catalogue() if exists else {}
         plan = make_plan(found, held, prune=prune, rebuild=rebuild)
         writer = build_writer(store, fingerprint, way, rebuild=rebuild, keep_old=keep_old, catalogue=held)
-        yield Job(settings, embeddings, store, writer, plan, readers, text_to_embed)
+        yield Job(settings, model, store, writer, plan, readers, text_to_embed)
+
+
+def _refuse_embeddings(embeddings: Embeddings | None) -> None:
+    if embeddings is not None:
+        raise SettingsError(
+            "embeddings: the processes of a Ray cluster build their model from the settings: "
+            "leave embeddings out, or engine='ray'"
+        )
+
+
+def _choose_embeddings(settings: Settings, given: Embeddings | None) -> EmbeddingModel:
+    from rag_chain.models.building import choose_embeddings
+
+    return choose_embeddings(settings, given)
 
 
 def _add_estimate(report: IngestReport, settings: Settings) -> None:

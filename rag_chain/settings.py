@@ -15,6 +15,7 @@ from rag_chain.errors import SettingsError
 from rag_chain.hosts import is_local
 from rag_chain.milvus_settings import MilvusSettings
 
+FIREWORKS_API_BASE = "https://api.fireworks.ai/inference"
 FIREWORKS_EMBEDDING_MODEL = "nomic-ai/nomic-embed-text-v1.5"
 FIREWORKS_CHAT_MODEL = "accounts/fireworks/models/gpt-oss-120b"
 FIREWORKS_CHAT_FALLBACKS = ("accounts/fireworks/models/glm-5p3-flash",)
@@ -31,6 +32,11 @@ Engine = Literal["local", "ray"]
 def environment_name(field: str) -> str:
     """Return the environment name of a setting: the vendors' own names, ``RAG_`` before the others."""
     return field.upper() if field in VENDOR_SETTINGS else f"RAG_{field.upper()}"
+
+
+def without_version(address: str) -> str:
+    """Return an API's base address without the ``/v1`` at its end: clients disagree on who appends it, ours do."""
+    return address.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 class Settings(MilvusSettings):
@@ -53,7 +59,7 @@ class Settings(MilvusSettings):
         None, validation_alias="fireworks_api_key", description="Key of the Fireworks API."
     )
     fireworks_api_base: str = Field(
-        "https://api.fireworks.ai/inference",
+        FIREWORKS_API_BASE,
         validation_alias="fireworks_api_base",
         description="One base address for chat, embeddings and rerank; any OpenAI-compatible server works.",
     )
@@ -250,8 +256,7 @@ class Settings(MilvusSettings):
     @field_validator("fireworks_api_base", mode="after")
     @classmethod
     def _without_version(cls, value: str) -> str:
-        # Clients of this API disagree on who appends /v1; we always do.
-        return value.rstrip("/").removesuffix("/v1").rstrip("/")
+        return without_version(value)
 
     @field_validator("milvus_uri", mode="before")
     @classmethod

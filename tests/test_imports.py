@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 import rag_chain
+from rag_chain import ingest
 
 ROOT = Path(__file__).parents[1]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
+def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=cwd)
 
 
 def test_importing_is_silent() -> None:
@@ -46,6 +47,20 @@ def test_help_loads_no_library(command: str) -> None:
     done = run("-c", code, *([command] if command else []), "--help")
     assert done.returncode == 0, done.stderr
     assert "usage: rag-chain" in done.stdout
+
+
+@pytest.mark.usefixtures("provider")
+@pytest.mark.parametrize("command", ["ingest docs", "ingest docs --plan", "search bears"])
+def test_no_client_of_the_vendor_is_imported(command: str, folder: Path) -> None:
+    """Embedding with Fireworks needs neither LangChain's package for it, which takes seconds, nor OpenAI's."""
+    ingest(folder)
+    code = (
+        "import sys; from rag_chain.cli import main; assert main(sys.argv[1:]) == 0;"
+        "heavy = {'langchain_fireworks', 'fireworks', 'openai'} & set(sys.modules);"
+        "assert 'langchain_core' in sys.modules; assert not heavy, heavy"
+    )
+    done = run("-c", code, *command.split(), cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_public_name_is_there() -> None:

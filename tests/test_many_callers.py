@@ -41,7 +41,7 @@ INGEST = """
     from concurrent.futures import ThreadPoolExecutor
     import rag_chain.store.vendor, milvus_lite.adapter.grpc.servicer, milvus_lite.db, milvus_lite.server_manager
     import rag_chain.documents.loading, rag_chain.documents.splitting, rag_chain.ingestion.run, rag_chain.pipeline
-    import rag_chain.models.building, rag_chain.models.fireworks.embeddings, rag_chain.store.writing
+    import rag_chain.models.building, rag_chain.models.fireworks.opening, rag_chain.store.writing
     from rag_chain import Settings, ingest
 
     def call(folder):

@@ -24,13 +24,16 @@ def run(options: argparse.Namespace) -> int:
     from rag_chain.cli import DONE
     from rag_chain.cli.common import read_filter, read_settings, read_text, shorten
     from rag_chain.errors import QuestionError
+    from rag_chain.models.building import build_embedding_client
     from rag_chain.pipeline import build_retriever
 
     settings = read_settings(options)
     query = read_text(options.query)
     if not query.strip():
         raise QuestionError("the query is empty")
-    sources = number_sources(build_retriever(settings).invoke(query, None, filter=read_filter(options)))
+    # LangChain's class of the model would have to be imported first, which takes longer than the search.
+    retriever = build_retriever(settings, embeddings=build_embedding_client(settings))
+    sources = number_sources(retriever.invoke(query, None, filter=read_filter(options)))
     if options.json:
         print_json({"query": query, "sources": sources})
     else:

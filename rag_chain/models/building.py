@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from typing import TYPE_CHECKING, Any
 
 from rag_chain.errors import SettingsError
@@ -11,6 +9,9 @@ from rag_chain.models.prices import chat_dollars, embedding_dollars
 from rag_chain.settings import FIREWORKS_EMBEDDING_MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.runnables import Runnable
 
@@ -21,37 +22,78 @@ if TYPE_CHECKING:
     from rag_chain.models.usage import Usage
     from rag_chain.settings import Settings
 
-# Chat waits for a person, who would rather hear of it; an ingest would rather get there, and has a pace
-# that slows it down where need be: it tries until the request's deadline.
+# Chat waits for a person, who would rather hear of it.
 CHAT_ATTEMPTS = 4
-EMBEDDING_PAUSE = 1.0
 
 
-def build_embeddings(settings: Settings, budget: Budget | None = None) -> EmbeddingModel:
-    """Return the embedding model; no request is sent and no weights are read yet.
+def build_embeddings(settings: Settings) -> EmbeddingModel:
+    """Return the embedding model, of Fireworks as LangChain's class; no request is sent and no weights are read yet."""
+    if settings.resolved_provider == "local":
+        return _build_local(settings)
+    from pydantic import SecretStr
+
+    from rag_chain.models.fireworks.embeddings import FireworksEmbeddings
+
+    return FireworksEmbeddings(
+        model=settings.embedding_model,
+        api_key=SecretStr(_key(settings)),
+        base_url=settings.fireworks_api_base,
+        timeout=settings.request_timeout,
+        dimensions=settings.embedding_dimensions,
+        batch_size=settings.embedding_batch,
+        batch_tokens=settings.embedding_batch_tokens,
+        concurrency=settings.embedding_concurrency,
+    )
+
+
+def build_embedding_client(settings: Settings, budget: Budget | None = None) -> EmbeddingModel:
+    """Return the same model for an ingest: ``langchain_fireworks``, which takes 2.7 s to import, stays out of it.
 
     ``budget`` is what several processes share; a model on this machine needs none.
     """
     if settings.resolved_provider == "local":
-        from rag_chain.models.local import LocalEmbeddings
-        from rag_chain.models.multilingual import MULTILINGUAL, MultilingualEmbeddings
+        return _build_local(settings)
+    from rag_chain.models.fireworks.opening import open_embedding_client
 
-        if settings.embedding_model == MULTILINGUAL:
-            return MultilingualEmbeddings(settings.embedding_dimensions)
-        own = settings.embedding_model != FIREWORKS_EMBEDDING_MODEL
-        folder = settings.embedding_model if own else None
-        return LocalEmbeddings(folder, dimensions=settings.embedding_dimensions)
-    from rag_chain.models.fireworks.embeddings import FireworksEmbeddings
-
-    return FireworksEmbeddings(
-        _open_client(settings, attempts=math.inf, longest_pause=EMBEDDING_PAUSE),
+    return open_embedding_client(
+        settings.fireworks_api_base,
+        _key(settings),
         settings.embedding_model,
+        timeout=settings.request_timeout,
         dimensions=settings.embedding_dimensions,
         batch_size=settings.embedding_batch,
         batch_tokens=settings.embedding_batch_tokens,
         concurrency=settings.embedding_concurrency,
         budget=budget,
     )
+
+
+def choose_embeddings(
+    settings: Settings,
+    given: Embeddings | None,
+    build: Callable[[Settings], EmbeddingModel] = build_embeddings,
+) -> EmbeddingModel:
+    """Return the ``Embeddings`` that are given, of whatever kind, as an embedding model, else the settings' own."""
+    if given is None:
+        return build(settings)
+    from rag_chain.models.adapter import EmbeddingsAdapter
+    from rag_chain.models.embedding import EmbeddingModel
+
+    if isinstance(given, EmbeddingModel):
+        return given
+    size, tokens = settings.embedding_batch, settings.embedding_batch_tokens
+    return EmbeddingsAdapter(given, batch_size=size, batch_tokens=tokens)
+
+
+def _build_local(settings: Settings) -> EmbeddingModel:
+    from rag_chain.models.local import LocalEmbeddings
+    from rag_chain.models.multilingual import MULTILINGUAL, MultilingualEmbeddings
+
+    if settings.embedding_model == MULTILINGUAL:
+        return MultilingualEmbeddings(settings.embedding_dimensions)
+    own = settings.embedding_model != FIREWORKS_EMBEDDING_MODEL
+    folder = settings.embedding_model if own else None
+    return LocalEmbeddings(folder, dimensions=settings.embedding_dimensions)
 
 
 def build_chat_model(settings: Settings, embeddings: EmbeddingModel) -> Runnable[LanguageModelInput, Any]:
@@ -62,18 +104,15 @@ def build_chat_model(settings: Settings, embeddings: EmbeddingModel) -> Runnable
         return ExtractiveChatModel(embeddings=embeddings)
     from rag_chain.models.fireworks.chat import build_chat
 
-    client = _open_client(settings, attempts=CHAT_ATTEMPTS)
+    client = _open_client(settings)
     return build_chat(client, settings.chat_models, _key(settings), max_tokens=settings.max_answer_tokens)
 
 
-def _open_client(settings: Settings, *, attempts: float, longest_pause: float = 8.0) -> FireworksClient:
-    from rag_chain.models.fireworks.client import FireworksClient
+def _open_client(settings: Settings) -> FireworksClient:
+    from rag_chain.models.fireworks.opening import open_client
 
-    # These print requests, and so documents and questions, at DEBUG.
-    for name in ("httpx", "httpcore", "fireworks"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     base, timeout = settings.fireworks_api_base, settings.request_timeout
-    return FireworksClient(base, _key(settings), timeout=timeout, attempts=attempts, longest_pause=longest_pause)
+    return open_client(base, _key(settings), timeout=timeout, attempts=CHAT_ATTEMPTS)
 
 
 def _key(settings: Settings) -> str:
@@ -93,8 +132,10 @@ def vector_length(settings: Settings) -> int | None:
     return known_length(settings.embedding_model)
 
 
-def price_embedding(settings: Settings, tokens: int) -> float | None:
-    """Return what embedding this many tokens costs in dollars; None where that is not known."""
+def price_embedding(settings: Settings, tokens: int, given: Embeddings | None = None) -> float | None:
+    """Return what embedding this many tokens costs in dollars; None where that is not known, as of a model given."""
+    if given is not None:
+        return None
     if settings.resolved_provider == "local":
         return 0.0
     return embedding_dollars(settings.embedding_model, tokens, settings.embedding_price)
@@ -119,4 +160,4 @@ def build_reranker(settings: Settings) -> Reranker | None:
         raise SettingsError("RAG_RERANK_MODEL needs Fireworks: set FIREWORKS_API_KEY, or unset RAG_RERANK_MODEL")
     from rag_chain.models.fireworks.rerank import FireworksReranker
 
-    return FireworksReranker(_open_client(settings, attempts=CHAT_ATTEMPTS), settings.rerank_model)
+    return FireworksReranker(_open_client(settings), settings.rerank_model)

@@ -37,6 +37,11 @@ class Embedded:
     vectors: Sequence[Vectors | None]
     refused: Mapping[int, ModelError] = field(default_factory=dict)
 
+    def join(self, other: Embedded) -> Embedded:
+        """Return this batch and the one after it as one."""
+        moved = {number + len(self.vectors): reason for number, reason in other.refused.items()}
+        return Embedded([*self.vectors, *other.vectors], {**self.refused, **moved})
+
 
 class EmbeddingModel(Embeddings):
     """A LangChain ``Embeddings`` with task prefixes, unit-length vectors and streaming batches.
@@ -45,7 +50,9 @@ class EmbeddingModel(Embeddings):
     interchangeable, and a collection records the one it was made with.
     """
 
-    usage: EmbeddingUsage
+    if TYPE_CHECKING:
+        # Seen by type checkers only: pydantic would make a field of it in models that are pydantic's, too.
+        usage: EmbeddingUsage
     batch_size: int
     # About; the largest texts may not fit into one request by the dozen.
     batch_tokens: int = 65_536

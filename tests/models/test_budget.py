@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rag_chain.errors import InvalidRequestError
 from rag_chain.models.fireworks.budget import BURST, LIMIT_HEADERS, OVER_HEADER, SECONDS, Limits, MinuteBudget
 from rag_chain.models.fireworks.client import FireworksClient
-from rag_chain.models.fireworks.embeddings import FireworksEmbeddings
+from rag_chain.models.fireworks.embedding_client import FireworksEmbeddingClient
 from rag_chain.models.fireworks.replies import RetryLaterError
 from tests.fireworks_faults import Status
 
@@ -141,7 +141,7 @@ def test_the_client_asks_before_each_attempt_and_tells_what_it_hears(fireworks: 
     fireworks.faults.add("embeddings", Status(429, headers={"Retry-After": "0"}))
     account = Account()
     client = FireworksClient(fireworks.base, fireworks.key, timeout=10)
-    model = FireworksEmbeddings(client, "nomic-ai/nomic-embed-text-v1.5", budget=account)
+    model = FireworksEmbeddingClient(client, "nomic-ai/nomic-embed-text-v1.5", budget=account)
     model.embed_documents(["Brown bears sleep through the winter."])
     assert len(account.taken) == 2
     assert account.heard == [(429, "60000"), (200, "60000")]
