@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langchain_core.documents import Document
+    from langchain_text_splitters import TextSplitter
 
     from rag_chain.cluster.stages import Stages
     from rag_chain.ingestion.plan import Plan, Work
@@ -35,6 +36,7 @@ class Job:
     plan: Plan
     readers: Workers[Work, Reading]
     text_of: Callable[[Document], str]
+    splitter: TextSplitter | None = None
 
 
 def run_here(job: Job, on_progress: Callable[[Progress], None]) -> IngestReport:
@@ -62,7 +64,7 @@ def run_on_ray(job: Job, address: str | None, on_progress: Callable[[Progress], 
         return run_plan_on_cluster(job.plan, cluster, stages=stages, target=job.writer, on_progress=on_progress)
 
 
-def build_readers(settings: Settings) -> Workers[Work, Reading]:
+def build_readers(settings: Settings, splitter: TextSplitter | None = None) -> Workers[Work, Reading]:
     """Return what loads and splits documents, in processes of their own where that is worth it or safer."""
     from rag_chain.documents import build_options, build_splitter, build_workers
     from rag_chain.documents.loading import load_file
@@ -70,7 +72,7 @@ def build_readers(settings: Settings) -> Workers[Work, Reading]:
     from rag_chain.store.rows import add_terms
 
     load = partial(load_file, options=build_options(settings))
-    split = partial(add_terms, split=build_splitter(settings).iterate_chunks, language=settings.language)
+    split = partial(add_terms, split=build_splitter(settings, splitter).iterate_chunks, language=settings.language)
     steps = Steps(load, split)
     return build_workers(partial(read_document, steps=steps), refuse_reading, settings)
 
@@ -86,7 +88,7 @@ def _describe_stages(job: Job) -> Stages:
     settings = job.settings.with_absolute_paths()
     return Stages(
         version=__version__,
-        build_readers=partial(build_readers, settings),
+        build_readers=partial(build_readers, settings, job.splitter),
         build_embeddings=partial(build_embedding_client, settings),
         open_share=partial(_open_share, settings),
         text_of=job.text_of,

@@ -11,8 +11,7 @@ from rag_chain.errors import SettingsError
 from rag_chain.settings import Engine, Settings, prepare_ray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from langchain_core.documents import BaseDocumentCompressor, Document
     from langchain_core.embeddings import Embeddings
@@ -21,9 +20,11 @@ if TYPE_CHECKING:
     from langchain_core.retrievers import BaseRetriever
     from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
+    from langchain_text_splitters import TextSplitter
 
     from rag_chain.answering.types import Question
     from rag_chain.documents import Findings
+    from rag_chain.documents.finding.given import Given
     from rag_chain.engines import Job
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.ingestion.run import Progress
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def ingest(
-    paths: str | Path | Iterable[str | Path],
+    paths: Given,
     settings: Settings | None = None,
     *,
     glob: str | Sequence[str] = (),
@@ -48,8 +49,16 @@ def ingest(
     ray_address: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     embeddings: Embeddings | None = None,
+    loader_name: str | None = None,
+    source_key: str | None = None,
+    splitter: TextSplitter | None = None,
 ) -> IngestReport:
     """Bring the collection in step with the documents at the given places.
+
+    ``paths`` are files, folders, glob patterns, archives and web addresses, LangChain loaders and ``Document``s,
+    one or many, mixed. A loader's documents are looked after as files are; ``loader_name`` tells it from others
+    of its class, and ``source_key`` is the metadata that names a document, see docs/loaders.md. ``splitter`` is
+    any of LangChain's in the place of ours.
 
     New and changed documents are loaded, split, embedded and written; unchanged ones cost
     nothing; those gone from the same places are removed, unless ``prune`` is False or ``glob``
@@ -67,19 +76,20 @@ def ingest(
     from rag_chain.documents import find_documents
 
     settings = settings or Settings()
-    found = find_documents(paths, settings, glob=glob)
-    return ingest_found(
-        found,
-        settings,
-        rebuild=rebuild,
-        keep_old=keep_old,
-        prune=prune and not glob,
-        bulk=bulk,
-        engine=engine,
-        ray_address=ray_address,
-        on_progress=on_progress,
-        embeddings=embeddings,
-    )
+    with find_documents(paths, settings, glob=glob, loader_name=loader_name, source_key=source_key) as found:
+        return ingest_found(
+            found,
+            settings,
+            rebuild=rebuild,
+            keep_old=keep_old,
+            prune=prune and not glob,
+            bulk=bulk,
+            engine=engine,
+            ray_address=ray_address,
+            on_progress=on_progress,
+            embeddings=embeddings,
+            splitter=splitter,
+        )
 
 
 def ingest_found(
@@ -94,6 +104,7 @@ def ingest_found(
     ray_address: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     embeddings: Embeddings | None = None,
+    splitter: TextSplitter | None = None,
 ) -> IngestReport:
     """Bring the collection in step with documents that were found already, see :func:`ingest`."""
     from rag_chain.engines import run_here, run_on_ray
@@ -103,8 +114,9 @@ def ingest_found(
     if engine == "ray":
         _refuse_embeddings(embeddings)
         ray_address = prepare_ray(ray_address)
-    choices = {"rebuild": rebuild, "keep_old": keep_old, "prune": prune}
-    with _open_job(found, settings, **choices, writing=True, bulk=bulk, engine=engine, embeddings=embeddings) as job:
+    choices: dict[str, Any] = {"rebuild": rebuild, "keep_old": keep_old, "prune": prune}
+    options: dict[str, Any] = {"bulk": bulk, "engine": engine, "embeddings": embeddings, "splitter": splitter}
+    with _open_job(found, settings, **choices, writing=True, **options) as job:
         if engine == "ray" and job.plan.work:
             report = run_on_ray(job, ray_address, on_progress)
         else:
@@ -116,13 +128,16 @@ def ingest_found(
 
 
 def plan_ingest(
-    paths: str | Path | Iterable[str | Path],
+    paths: Given,
     settings: Settings | None = None,
     *,
     glob: str | Sequence[str] = (),
     rebuild: bool = False,
     prune: bool = True,
     embeddings: Embeddings | None = None,
+    loader_name: str | None = None,
+    source_key: str | None = None,
+    splitter: TextSplitter | None = None,
 ) -> IngestReport:
     """Return what :func:`ingest` would do, cost and take, without asking a model and without writing.
 
@@ -135,9 +150,13 @@ def plan_ingest(
 
     started = monotonic()
     settings = settings or Settings()
-    found = find_documents(paths, settings, glob=glob)
     prune = prune and not glob
-    with _open_job(found, settings, rebuild=rebuild, prune=prune, writing=False, embeddings=embeddings) as job:
+    with (
+        find_documents(paths, settings, glob=glob, loader_name=loader_name, source_key=source_key) as found,
+        _open_job(
+            found, settings, rebuild=rebuild, prune=prune, writing=False, embeddings=embeddings, splitter=splitter
+        ) as job,
+    ):
         report = preview_plan(
             job.plan,
             read=job.readers.map,
@@ -201,15 +220,17 @@ def build_chain(
     )
 
 
-def make_fingerprint(settings: Settings, embeddings: EmbeddingModel) -> Fingerprint:
+def make_fingerprint(
+    settings: Settings, embeddings: EmbeddingModel, splitter: TextSplitter | None = None
+) -> Fingerprint:
     """Return everything that the rows of a collection depend on."""
-    from rag_chain.documents.splitting import SPLITTER_VERSION
+    from rag_chain.documents import describe_splitter
     from rag_chain.store.schema import SCHEMA_VERSION
     from rag_chain.store.terms import TERMS_VERSION
 
-    splitter = f"{SPLITTER_VERSION}/{settings.resolved_chunk_tokens}/{settings.chunk_overlap}"
+    splitting = describe_splitter(settings, splitter)
     terms = f"{TERMS_VERSION}/{settings.language}"
-    return {"schema": SCHEMA_VERSION, "splitter": splitter, "terms": terms, **embeddings.identity}
+    return {"schema": SCHEMA_VERSION, "splitter": splitting, "terms": terms, **embeddings.identity}
 
 
 @contextmanager
@@ -224,6 +245,7 @@ def _open_job(
     bulk: str | None = None,
     engine: Engine = "local",
     embeddings: Embeddings | None = None,
+    splitter: TextSplitter | None = None,
 ) -> Iterator[Job]:
     """Connect to the store and compare the documents with what it holds."""
     from rag_chain.documents import warm_up
@@ -236,11 +258,11 @@ def _open_job(
     from rag_chain.workers import WORTH_BYTES
 
     model = choose_embeddings(settings, embeddings, build_embedding_client)
-    fingerprint = make_fingerprint(settings, model)
+    fingerprint = make_fingerprint(settings, model, splitter)
     way = None if bulk is None else read_rebuild(settings, bulk, rebuild=rebuild, engine=engine)
     with ExitStack() as stack:
         much = found.gather() >= WORTH_BYTES
-        readers = stack.enter_context(build_readers(settings))
+        readers = stack.enter_context(build_readers(settings, splitter))
         if much and engine == "local":
             readers.start()
         store = stack.enter_context(open_store(settings, hosted=much and writing, meanwhile=warm_up))
@@ -252,7 +274,7 @@ def _open_job(
         held = store.catalogue() if exists else {}
         plan = make_plan(found, held, prune=prune, rebuild=rebuild)
         writer = build_writer(store, fingerprint, way, rebuild=rebuild, keep_old=keep_old, catalogue=held)
-        yield Job(settings, model, store, writer, plan, readers, text_to_embed)
+        yield Job(settings, model, store, writer, plan, readers, text_to_embed, splitter)
 
 
 def _refuse_embeddings(embeddings: Embeddings | None) -> None:

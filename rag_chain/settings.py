@@ -366,6 +366,13 @@ def prepare_ray(address: str | None) -> str | None:
     return address or os.environ.get("RAY_ADDRESS") or None
 
 
+def read_variable(name: str, option: str) -> str:
+    """Return the value of an environment variable that an option names; ``SettingsError`` when it is not set."""
+    if name not in os.environ:
+        raise SettingsError(f"{option}: the environment has no {name or 'variable without a name'}: export it first")
+    return os.environ[name]
+
+
 def wants_traces() -> bool:
     """Return whether OpenTelemetry's own variables say where traces are to go."""
     places = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")

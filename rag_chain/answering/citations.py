@@ -52,7 +52,9 @@ def _check(claim: str, number: int, source: Mapping[str, Any] | None) -> dict[st
 
 def _cite(source: Mapping[str, Any], span: tuple[int, int], verdict: str) -> dict[str, Any]:
     start, end = span
-    place = {"start": source["start"] + start, "end": source["start"] + end}
+    # Below zero: the splitter has changed the text, and nobody knows where the source starts in it.
+    first = source["start"]
+    place = {"start": first + start, "end": first + end} if first >= 0 else {"start": -1, "end": -1}
     return {"number": source["number"], "quote": source["text"][start:end], **place, "verdict": verdict}
 
 

@@ -78,9 +78,14 @@ def pack_sources(
             continue
         text = cut_text(source["text"], max(left, LEAST_TOKENS)) if left >= LEAST_TOKENS or not packed else ""
         if text:
-            packed.append({**source, "text": text, "end": source["start"] + len(text), "cut": True})
+            packed.append({**source, "text": text, "end": _end(source, text), "cut": True})
         break
     return packed
+
+
+def _end(source: Mapping[str, Any], text: str) -> int:
+    """Return where a source that was cut to a text ends; -1 where nobody knows where it starts."""
+    return int(source["start"]) + len(text) if source["start"] >= 0 else -1
 
 
 def cut_text(text: str, tokens: int) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from typing import TYPE_CHECKING
+import sys
+from contextlib import nullcontext, redirect_stdout
+from typing import TYPE_CHECKING, Any
 
 from rag_chain.cli.terminal import print_json, remark, say
 
 if TYPE_CHECKING:
     import argparse
+    from contextlib import AbstractContextManager
 
     from rag_chain.ingestion.report import IngestReport
     from rag_chain.settings import Settings
@@ -20,7 +23,9 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, glob pattern, archive, or web address")
+    from rag_chain.cli.objects import add_options
+
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="file, folder, glob pattern, archive, or web address")
     parser.add_argument(
         "--glob",
         action="append",
@@ -47,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--refusals", metavar="FILE", help="write refused documents to this file as JSON Lines; empty when none is"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,31 +63,29 @@ def run(options: argparse.Namespace) -> int:
     from rag_chain.cli.refusals import write_refusals
     from rag_chain.pipeline import ingest, plan_ingest
 
-    if options.keep_old and not options.rebuild:
-        options.refuse_usage("--keep-old needs --rebuild")
-    if options.bulk is not None and (not options.rebuild or options.plan or options.engine == "ray"):
-        options.refuse_usage("--bulk needs --rebuild, and goes with neither --plan nor --engine ray")
-    if options.ray_address and options.engine != "ray":
-        options.refuse_usage("--ray-address needs --engine ray")
+    _check_usage(options)
     # Empty before any work: an unwritable path must not cost an ingest, nor old refusals pass for this run's.
     write_refusals(options.refusals, [])
     settings = read_settings(options)
     give_memory_back()
     choices = {"glob": options.glob, "rebuild": options.rebuild, "prune": options.prune}
-    if options.plan:
-        report = plan_ingest(options.paths, settings, **choices)
-    else:
-        with progress_bar() as show:
-            report = ingest(
-                options.paths,
-                settings,
-                **choices,
-                keep_old=options.keep_old,
-                bulk=options.bulk,
-                engine=options.engine,
-                ray_address=options.ray_address,
-                on_progress=show,
-            )
+    with loaders_aside(options):
+        given, foreign = make_foreign(options)
+        if options.plan:
+            report = plan_ingest(given, settings, **choices, **foreign)
+        else:
+            with progress_bar() as show:
+                report = ingest(
+                    given,
+                    settings,
+                    **choices,
+                    **foreign,
+                    keep_old=options.keep_old,
+                    bulk=options.bulk,
+                    engine=options.engine,
+                    ray_address=options.ray_address,
+                    on_progress=show,
+                )
     write_refusals(options.refusals, report.refused)
     if options.json:
         print_json(report.to_json())
@@ -91,6 +95,47 @@ def run(options: argparse.Namespace) -> int:
     if not report.refused:
         return DONE
     return SOME_REFUSED if report.documents else FAILED
+
+
+def _check_usage(options: argparse.Namespace) -> None:
+    if options.keep_old and not options.rebuild:
+        options.refuse_usage("--keep-old needs --rebuild")
+    if options.bulk is not None and (not options.rebuild or options.plan or options.engine == "ray"):
+        options.refuse_usage("--bulk needs --rebuild, and goes with neither --plan nor --engine ray")
+    if options.ray_address and options.engine != "ray":
+        options.refuse_usage("--ray-address needs --engine ray")
+    if not options.paths and not options.loader:
+        options.refuse_usage("name a PATH, or a --loader")
+    if options.loader is None and (options.loader_option or options.loader_name or options.source_key):
+        options.refuse_usage("--loader-option, --loader-name and --source-key need --loader")
+    if options.splitter is None and options.splitter_option:
+        options.refuse_usage("--splitter-option needs --splitter")
+
+
+def loaders_aside(options: argparse.Namespace) -> AbstractContextManager[Any]:
+    """Have what a loader prints go to stderr: some print what they could not read, and stdout is for the result."""
+    return redirect_stdout(sys.stderr) if options.loader or options.splitter else nullcontext()
+
+
+def make_foreign(options: argparse.Namespace) -> tuple[list[Any], dict[str, Any]]:
+    """Return what is to be ingested, and how the options say that it is named and split."""
+    if options.loader is None and options.splitter is None:
+        return options.paths, {}
+    from langchain_core.document_loaders import BaseLoader
+    from langchain_text_splitters import TextSplitter
+
+    from rag_chain.cli.objects import make_object
+
+    given: list[Any] = list(options.paths)
+    foreign: dict[str, Any] = {}
+    refuse = options.refuse_usage
+    if options.loader is not None:
+        given.append(make_object("loader", options.loader, options.loader_option, BaseLoader, refuse))
+        foreign |= {"loader_name": options.loader_name, "source_key": options.source_key}
+    if options.splitter is not None:
+        made = make_object("splitter", options.splitter, options.splitter_option, TextSplitter, refuse)
+        foreign["splitter"] = made
+    return given, foreign
 
 
 def give_memory_back() -> None:
@@ -109,6 +154,8 @@ def print_report(report: IngestReport, *, planned: bool = False) -> None:
     """Print the report for a person; refusals, each with its reason, go to stderr."""
     for refused in report.refused:
         remark(f"refused {refused.source}: {refused.reason}")
+    for note in report.notes:
+        remark(note)
     if report.skipped:
         kinds = sorted({skipped.source.rpartition(".")[2].lower() for skipped in report.skipped})
         remark(f"left out {len(report.skipped)} files of other types ({', '.join(kinds)})")

@@ -99,7 +99,9 @@ class Crew:
 
     def _share(self, parcel: Parcel) -> Share | None:
         works = parcel.plan.work
-        return self._target.share([work.source for work in works], [work.version for work in works])
+        return self._target.share(
+            [work.source for work in works], [version for work in works for version in work.versions]
+        )
 
     def _ingest_here(self, parcel: Parcel) -> IngestReport:
         return run_plan(

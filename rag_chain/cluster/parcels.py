@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rag_chain.cluster.stages import Parcel
 from rag_chain.errors import DocumentError
-from rag_chain.ingestion.plan import Plan
+from rag_chain.ingestion.plan import TEXT_DIGITS, Plan
 from rag_chain.ingestion.report import Refused
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def divide_plan(plan: Plan) -> Iterator[Parcel]:
 def _group_copies(works: Iterable[Work]) -> list[list[Work]]:
     groups: dict[str, list[Work]] = {}
     for work in works:
-        groups.setdefault(work.version, []).append(work)
+        groups.setdefault(work.version[:TEXT_DIGITS], []).append(work)
     return list(groups.values())
 
 

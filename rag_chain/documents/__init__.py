@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import ExitStack
 from functools import partial
-from itertools import tee
-from typing import TYPE_CHECKING, TypeVar
+from itertools import chain, tee
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from rag_chain.documents.finding import FoundFile, Limits, Refusal, Skipped, find_files
-from rag_chain.errors import DocumentError
+from rag_chain.documents.finding.given import Sorting, only_paths
+from rag_chain.documents.finding.spool import Spool
+from rag_chain.errors import DocumentError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from types import TracebackType
 
     from langchain_core.documents import Document
+    from langchain_text_splitters import TextSplitter
+    from typing_extensions import Self
 
+    from rag_chain.documents.finding.given import Given
+    from rag_chain.documents.finding.loaded import Scope
+    from rag_chain.documents.foreign_splitting import DocumentSplitter
     from rag_chain.documents.loading.file_loader import LoadOptions
-    from rag_chain.documents.splitting import SectionSplitter
     from rag_chain.settings import Settings
     from rag_chain.workers import Task, Workers
 
@@ -32,27 +39,29 @@ logger = logging.getLogger(__name__)
 
 
 def load_documents(
-    paths: str | Path | Iterable[str | Path],
+    paths: Given,
     settings: Settings | None = None,
     *,
     glob: str | Sequence[str] = (),
     on_refused: Callable[[Refusal], None] | None = None,
+    loader_name: str | None = None,
+    source_key: str | None = None,
 ) -> Iterator[Document]:
     """Yield one LangChain ``Document`` for every document at the given places.
 
-    ``paths`` are files, folders, glob patterns, archives or http(s) addresses of pages, files, sitemaps
-    and archives; ``glob`` keeps only what matches inside folders, archives and sitemaps. Metadata:
-    ``source`` (path relative to its root), ``title``, ``uri``, ``content_hash`` (SHA-256 of the file),
-    ``modified`` (epoch seconds).
+    They are paths of files, folders, glob patterns, archives or http(s) addresses of pages, files, sitemaps
+    and archives, or LangChain loaders and documents, see :func:`rag_chain.ingest`; ``glob`` keeps only what
+    matches inside folders, archives and sitemaps. Metadata: ``source`` (path relative to its root), ``title``,
+    ``uri``, ``content_hash`` (SHA-256 of the file), ``modified`` (epoch seconds).
     A document that can't be read is handed to ``on_refused`` and the run goes on; without it, it is
     logged as a warning. A place that does not exist raises ``DocumentError``.
     """
     settings = settings or _default_settings()
     refuse = on_refused or _warn
-    findings = find_documents(paths, settings, glob=glob)
+    findings = find_documents(paths, settings, glob=glob, loader_name=loader_name, source_key=source_key)
     load = partial(load_or_reason, options=build_options(settings))
     files, sent = tee(findings)
-    with build_workers(load, str, settings) as readers:
+    with findings, build_workers(load, str, settings) as readers:
         for loaded, found in zip(readers.map(files), sent, strict=True):
             if isinstance(loaded, str):
                 refuse(Refusal(found.source, loaded))
@@ -73,12 +82,48 @@ def load_or_reason(file: FoundFile, options: LoadOptions) -> Document | str:
 
 
 class Findings:
-    """The files at some places; once they have been gone through, also what was refused and skipped."""
+    """The files at some places; once they have been gone through, also what was refused and skipped.
 
-    def __init__(self, found: Iterable[FoundFile | Refusal | Skipped]) -> None:
+    What loaders gave can be read until the findings are closed, which happens at the end of a ``with`` block.
+    """
+
+    def __init__(
+        self,
+        found: Iterable[FoundFile | Refusal | Skipped],
+        scopes: Sequence[Scope] = (),
+        spool: Spool | None = None,
+    ) -> None:
         self._found = found
+        self._scopes = scopes
+        self._spool = spool
         self.refused: list[Refusal] = []
         self.skipped: list[Skipped] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._spool is not None:
+            self._spool.close()
+
+    @property
+    def incomplete(self) -> frozenset[str]:
+        """The roots of which not everything was looked at: what was not found there may still be."""
+        return frozenset(scope.root for scope in self._scopes if not scope.complete)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of what was found, one line each."""
+        return [note for scope in self._scopes for note in scope.notes]
+
+    @staticmethod
+    def version_of(file: Any) -> str:
+        """Read a file for the digest of its content; :class:`DocumentError` when it can't be read."""
+        from rag_chain.documents.loading.table import digest
+
+        return digest(file.kind, file.read())
 
     def __iter__(self) -> Iterator[FoundFile]:
         for found in self._found:
@@ -97,14 +142,26 @@ class Findings:
 
 
 def find_documents(
-    paths: str | Path | Iterable[str | Path],
+    paths: Given,
     settings: Settings | None = None,
     *,
     glob: str | Sequence[str] = (),
+    loader_name: str | None = None,
+    source_key: str | None = None,
 ) -> Findings:
-    """Return the files at the given places within the limits of the settings, unread."""
+    """Return the files at the given places within the limits of the settings, unread, and what loaders will give."""
     limits = _find_limits(settings or _default_settings())
-    return Findings(find_files(paths, globs=(glob,) if isinstance(glob, str) else tuple(glob), limits=limits))
+    find = partial(find_files, globs=(glob,) if isinstance(glob, str) else tuple(glob), limits=limits)
+    if (places := only_paths(paths)) is not None:
+        if loader_name is not None or source_key is not None:
+            raise SettingsError("loader_name and source_key are for loaders and documents, and only paths were given")
+        return Findings(find(places))
+    with ExitStack() as stack:
+        spool = stack.enter_context(Spool())
+        sorting = Sorting(paths, spool, loader_name, source_key)
+        found = [find(sorting.paths), *(scope.find() for scope in sorting.scopes)]
+        stack.pop_all()
+    return Findings(chain.from_iterable(found), sorting.scopes, spool)
 
 
 def as_findings(rows: Iterable[tuple[str, str, str]], root: str) -> Findings:
@@ -120,15 +177,18 @@ def _as_file(source: str, title: str, text: str, root: str) -> FoundFile:
     return FoundFile(source, uri, root, 0.0, len(data), partial(bytes, data), ".md")
 
 
-def split_documents(documents: Iterable[Document], settings: Settings | None = None) -> Iterator[Document]:
+def split_documents(
+    documents: Iterable[Document], settings: Settings | None = None, *, splitter: TextSplitter | None = None
+) -> Iterator[Document]:
     """Yield the chunks of the documents in order, each a ``Document`` with a stable ``id``.
 
     ``text[start:end]`` of the document's text is the chunk; ``heading`` is its heading path,
-    ``position`` its number in the document.
+    ``position`` its number in the document. ``splitter`` is any of LangChain's; where it changes a
+    text, ``start`` and ``end`` are -1.
     """
-    splitter = build_splitter(settings or _default_settings())
+    cutting = build_splitter(settings or _default_settings(), splitter)
     for document in documents:
-        yield from splitter.iterate_chunks(document)
+        yield from cutting.iterate_chunks(document)
 
 
 def warm_up() -> None:
@@ -170,11 +230,29 @@ def build_workers(work: Callable[[T], R], refuse: Callable[[str], R], settings: 
     return Workers(work, refuse, count=count_workers(settings.readers), bounds=bounds)
 
 
-def build_splitter(settings: Settings) -> SectionSplitter:
-    """Return the splitter with the sizes of the settings."""
+def build_splitter(settings: Settings, given: TextSplitter | None = None) -> DocumentSplitter:
+    """Return our splitter with the sizes of the settings, or what cuts with a given one of LangChain's."""
     from rag_chain.documents.splitting import SectionSplitter
 
-    return SectionSplitter(settings.resolved_chunk_tokens, settings.chunk_overlap)
+    if given is None:
+        return SectionSplitter(settings.resolved_chunk_tokens, settings.chunk_overlap)
+    if isinstance(given, SectionSplitter):
+        return given
+    from rag_chain.documents.foreign_splitting import ForeignSplitter
+
+    return ForeignSplitter(given)
+
+
+def describe_splitter(settings: Settings, given: TextSplitter | None = None) -> str:
+    """Return what identifies the splitter; ``SettingsError`` when what was given is none."""
+    from rag_chain.documents.splitting import describe_splitting
+
+    if given is None:
+        return describe_splitting(settings.resolved_chunk_tokens, settings.chunk_overlap)
+    from rag_chain.documents import foreign_splitting
+
+    foreign_splitting.check_splitter(given, readers=settings.readers)
+    return foreign_splitting.describe_splitter(given)
 
 
 def _default_settings() -> Settings:

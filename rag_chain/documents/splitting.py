@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 from langchain_text_splitters import TextSplitter
 
+from rag_chain.documents.loading.headings import has_headings
 from rag_chain.documents.sections import Section, find_sections
 from rag_chain.models.tokens import TokenMap, map_tokens
 from rag_chain.sentences import sentence_starts
@@ -20,27 +21,82 @@ if TYPE_CHECKING:
 # Part of every collection's fingerprint: raise it when the same text would be cut in another way.
 SPLITTER_VERSION = "sections-2"
 
+DEFAULT_TOKENS = 200
 # Milvus holds 65,535 bytes in a VARCHAR, and a character takes at most four of them.
 MAX_CHARACTERS = 16_000
 
+# What loaders tell splitters, and no chunk has.
+_INNER = frozenset({"pages", "parts", "markup"})
 _LINE_START = re.compile(r"\n+(?=[^\n])")
 _WORD_START = re.compile(r"\s+(?=\S)")
 _NOT_SPACE = re.compile(r"\S")
 
 
+class Parts:
+    """The parts of a document, such as its pages, and what is known of each: nothing where it is in one piece."""
+
+    def __init__(self, document: Document) -> None:
+        pages = document.metadata.get("pages")
+        # Of another's document it may be anything, such as their number.
+        self._starts: Sequence[int] = pages if isinstance(pages, list) else ()
+        parts = document.metadata.get("parts")
+        self._known: Sequence[dict[str, Any]] = parts if isinstance(parts, list) else ()
+
+    def at(self, place: int) -> dict[str, Any]:
+        """Return the metadata of the part in which a place of the text is: its page, from 1, and what it has alone."""
+        if not self._starts:
+            return {}
+        number = bisect_right(self._starts, place)
+        return {"page": number, **(self._known[number - 1] if self._known else {})}
+
+
+def shared_metadata(document: Document) -> dict[str, Any]:
+    """Return what all chunks of a document have of its metadata."""
+    return {key: value for key, value in document.metadata.items() if key not in _INNER}
+
+
+def markup_of(document: Document) -> str:
+    """Return what a document says that it is; another's is Markdown if it has headings, as with our own loaders."""
+    given: str | None = document.metadata.get("markup")
+    return given or ("markdown" if has_headings(document.page_content) else "plain")
+
+
+def describe_splitting(tokens: int, overlap: int) -> str:
+    """Return what identifies our own way of splitting, with these sizes."""
+    return f"{SPLITTER_VERSION}/{tokens}/{overlap}"
+
+
 class SectionSplitter(TextSplitter):
     """A LangChain ``TextSplitter`` whose chunks are exact slices of the text, with headings and offsets.
 
-    ``chunk_tokens`` is the most WordPiece tokens in a chunk, ``chunk_overlap`` the most that a
-    chunk shares with the one before it in the same section.
+    ``chunk_size`` (or ``chunk_tokens``) is the most WordPiece tokens in a chunk, 200 where nothing is said,
+    ``chunk_overlap`` the most that a chunk shares with the one before it in the same section, at most half
+    of that. With ``add_start_index`` the metadata has ``start_index`` beside ``start``, which is the same.
     """
 
-    def __init__(self, chunk_tokens: int = 200, chunk_overlap: int = 40) -> None:
-        super().__init__(chunk_size=chunk_tokens, chunk_overlap=min(chunk_overlap, chunk_tokens // 2))
+    def __init__(
+        self,
+        chunk_size: int | None = None,
+        chunk_overlap: int = 40,
+        *,
+        chunk_tokens: int | None = None,
+        add_start_index: bool = False,
+    ) -> None:
+        if chunk_size is not None and chunk_tokens is not None:
+            raise ValueError("chunk_size and chunk_tokens are the same: give one of them")
+        size = next((given for given in (chunk_size, chunk_tokens) if given is not None), DEFAULT_TOKENS)
+        overlap = min(chunk_overlap, max(size, 0) // 2)
+        super().__init__(chunk_size=size, chunk_overlap=overlap, add_start_index=add_start_index)
+        self.identity = describe_splitting(size, chunk_overlap)
 
     def split_text(self, text: str) -> list[str]:
         """Return the chunks of a Markdown text."""
         return [chunk.page_content for chunk in self._split(Document(text, metadata={"markup": "markdown"}))]
+
+    def create_documents(self, texts: list[str], metadatas: list[dict[Any, Any]] | None = None) -> list[Document]:
+        """Return the chunks of all texts, see :meth:`iterate_chunks`; each has its text's metadata."""
+        known = metadatas or [{}] * len(texts)
+        return self.split_documents(Document(text, metadata=own) for text, own in zip(texts, known, strict=True))
 
     def split_documents(self, documents: Iterable[Document]) -> list[Document]:
         """Return the chunks of all documents, see :meth:`iterate_chunks`."""
@@ -52,8 +108,9 @@ class SectionSplitter(TextSplitter):
         Each has a stable ``id`` and, beside the document's own metadata, ``heading`` (the heading
         path), ``start`` and ``end`` (``document.page_content[start:end]`` is the chunk), ``position``
         (its number in the document, from 0) and, where the document has pages, ``page`` (from 1).
+        Where nothing says what ``markup`` a document has, it is Markdown if it has headings.
         """
-        version = _version_of(document)
+        version = version_of(document)
         for position, chunk in enumerate(self._split(document)):
             chunk.metadata["position"] = position
             chunk.id = chunk_id(document.metadata.get("source", ""), version, position)
@@ -61,14 +118,13 @@ class SectionSplitter(TextSplitter):
 
     def _split(self, document: Document) -> Iterator[Document]:
         text = document.page_content
-        shared = {key: value for key, value in document.metadata.items() if key not in {"pages", "markup"}}
-        pages: Sequence[int] = document.metadata.get("pages", ())
-        for section in find_sections(text, document.metadata.get("markup", "plain")):
+        shared, parts = shared_metadata(document), Parts(document)
+        for section in find_sections(text, markup_of(document)):
             for start, end in self._cut(text, section):
                 own: dict[str, Any] = {"heading": " > ".join(section.headings), "start": start, "end": end}
-                if pages:
-                    own["page"] = bisect_right(pages, start)
-                yield Document(text[start:end], metadata=shared | own)
+                if self._add_start_index:
+                    own["start_index"] = start
+                yield Document(text[start:end], metadata=shared | parts.at(start) | own)
 
     def _cut(self, text: str, section: Section) -> Iterator[tuple[int, int]]:
         """Yield the spans of a section's chunks, white space taken off both ends."""
@@ -154,7 +210,8 @@ def chunk_id(source: str, version: str, position: int) -> str:
     return hashlib.sha256(seed.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _version_of(document: Document) -> str:
+def version_of(document: Document) -> str:
+    """Return what tells its content from any other: what its loader says, else the digest of its text."""
     given: str | None = document.metadata.get("content_hash")
     return given or hashlib.sha256(document.page_content.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
 
     from rag_chain.ingestion.types import File, Findings, Stored
 
+# Documents whose versions start alike have the same text, whatever else is known of them.
+TEXT_DIGITS = 32
+
 
 @dataclass(frozen=True)
 class Work:
@@ -24,6 +26,13 @@ class Work:
     file: File
     source: str
     version: str
+    alike: str = ""
+    """A version that the store has of a document with the same text and, if a loader gave it, other metadata."""
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions whose stored chunks may have its vectors."""
+        return [self.version, self.alike] if self.alike and self.alike != self.version else [self.version]
 
     @property
     def size(self) -> int:
@@ -44,7 +53,8 @@ class Work:
 class Plan:
     """What an ingest will do; ``held`` is what the store holds of it, nothing where it is built anew.
 
-    ``reasons`` says why a document is to be added or changed, where that is not the usual reason.
+    ``reasons`` says why a document is to be added or changed, where that is not the usual reason; ``notes``
+    what else a person should know.
     """
 
     added: list[Work] = field(default_factory=list)
@@ -55,6 +65,7 @@ class Plan:
     skipped: list[Refused] = field(default_factory=list)
     held: Mapping[str, Stored] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -72,27 +83,30 @@ def make_plan(found: Findings, catalogue: Mapping[str, Stored], *, prune: bool, 
 
     A document is unchanged when its content is, whatever its time stamp. With ``prune``, stored
     documents of the same roots that are not there any more are removed; a root in which nothing
-    was found is left alone, since it is more likely unmounted than emptied. With ``rebuild``
+    was found is left alone, since it is more likely unmounted than emptied, and so is one of which not
+    everything was looked at. With ``rebuild``
     everything is added anew, and stored documents that are still there and were not found now,
     or are of other roots, are an error, not lost.
     """
     names = SourceNames(catalogue)
     plan = Plan(reasons=dict.fromkeys(catalogue, "built anew")) if rebuild else Plan(held=catalogue)
+    by_text = {stored.version[:TEXT_DIGITS]: stored.version for stored in plan.held.values()}
     roots: set[str] = set()
     for file in found:
         roots.add(file.root)
         source = names.name(file)
         try:
-            version = _read_version(file, source)
+            version = _read_version(found, file, source)
         except DocumentError as error:
             plan.refused.append(Refused(source, str(error)))
             continue
-        _sort_in(plan, Work(file, source, version))
+        _sort_in(plan, Work(file, source, version, by_text.get(version[:TEXT_DIGITS], "")))
     plan.refused[:0] = [Refused(r.source, r.reason) for r in found.refused]
     plan.skipped = [Refused(s.source, s.reason) for s in found.skipped]
+    plan.notes = list(found.notes)
     _refuse_emptiness(plan, roots)
     gone = _gone(plan, catalogue, names)
-    left = [source for source in gone if _has_left(catalogue[source].uri, roots)]
+    left = [source for source in gone if _has_left(catalogue[source].uri, roots - found.incomplete)]
     if rebuild:
         _refuse_loss(sorted(set(gone) - set(left)))
     elif prune:
@@ -109,14 +123,15 @@ def report_plan(plan: Plan) -> IngestReport:
         skipped=list(plan.skipped),
         planned=plan.counts,
         reasons=dict(plan.reasons),
+        notes=list(plan.notes),
         chunks_reused=sum(plan.held[source].chunks for source in plan.unchanged),
     )
 
 
-def _read_version(file: File, source: str) -> str:
+def _read_version(found: Findings, file: File, source: str) -> str:
     if len(source.encode()) > SOURCE_BYTES:
         raise DocumentError(f"its path is longer than {SOURCE_BYTES} bytes")
-    return hashlib.sha256(file.read()).hexdigest()
+    return found.version_of(file)
 
 
 def _gone(plan: Plan, catalogue: Mapping[str, Stored], names: SourceNames) -> list[str]:
@@ -130,7 +145,8 @@ def _gone(plan: Plan, catalogue: Mapping[str, Stored], names: SourceNames) -> li
 def _refuse_emptiness(plan: Plan, roots: set[str]) -> None:
     if not roots and not plan.refused:
         others = f"; {len(plan.skipped)} files of other types were left out" if plan.skipped else ""
-        raise NoDocumentsError(f"there is no document at the given places{others}: check the paths and --glob")
+        notes = "".join(f"; {note}" for note in plan.notes)
+        raise NoDocumentsError(f"there is no document at the given places{others}{notes}: check the paths and --glob")
 
 
 def _refuse_loss(lost: list[str]) -> None:

@@ -1,9 +1,11 @@
-"""Documents with the same content in one run: their texts are embedded once."""
+"""Documents with the same text in one run: their texts are embedded once."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
+
+from rag_chain.ingestion.plan import TEXT_DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,11 +20,11 @@ MOST_KEPT = 20_000
 
 
 class Repeats:
-    """Knows the documents whose content occurs more than once, and keeps what one copy got for the others."""
+    """Knows the documents whose text occurs more than once, and keeps what one copy got for the others."""
 
     def __init__(self, works: Iterable[Work], text_of: Callable[[Document], str]) -> None:
-        counts = Counter(work.version for work in works)
-        self._versions = {version for version, count in counts.items() if count > 1}
+        counts = Counter(work.version[:TEXT_DIGITS] for work in works)
+        self._texts = {text for text, count in counts.items() if count > 1}
         self._text_of = text_of
         self._vectors: dict[str, Vectors] = {}
         self._waiting: dict[str, list[Document]] = {}
@@ -54,4 +56,4 @@ class Repeats:
         return self._waiting.pop(text, [])
 
     def _find_text(self, chunk: Document) -> str | None:
-        return self._text_of(chunk) if chunk.metadata["content_hash"] in self._versions else None
+        return self._text_of(chunk) if chunk.metadata["content_hash"][:TEXT_DIGITS] in self._texts else None

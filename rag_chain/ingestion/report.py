@@ -39,7 +39,8 @@ class IngestReport:
     ``skipped`` are files in folders and archives whose type no loader knows; ``refused`` are
     documents that should have been ingested and could not. ``planned`` counts the documents by
     state as they were before any was loaded; ``reasons`` has those that are not the usual ones of
-    a state. ``dollars`` is None where the model's price is not known. ``minutes`` is what the
+    a state. ``notes`` say what else a person should know, such as what of a loader's metadata could not be
+    kept. ``dollars`` is None where the model's price is not known. ``minutes`` is what the
     embedding would take, and ``limited_by`` why not less; empty once it is done.
     """
 
@@ -51,6 +52,7 @@ class IngestReport:
     skipped: list[Refused] = field(default_factory=list)
     planned: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     chunks_total: int = 0
     chunks_embedded: int = 0
     chunks_reused: int = 0
@@ -106,6 +108,7 @@ class IngestReport:
             },
             "estimate": {"minutes": self.minutes, "limited_by": self.limited_by} if self.limited_by else None,
             "seconds": round(self.seconds, 3),
+            **({"notes": self.notes} if self.notes else {}),
         }
 
     def _sources(self) -> Iterator[dict[str, str]]:

@@ -51,7 +51,7 @@ def find_vectors(
     """
     waiting = iter(works)
     while group := list(islice(waiting, DOCUMENTS_PER_LOOKUP)):
-        found = held([work.source for work in group], [work.version for work in group])
+        found = held([work.source for work in group], [version for work in group for version in work.versions])
         known = {text_of(chunk): vector for chunk, vector in found}
         for work in group:
             reading = next(readings)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
 
 class File(Protocol):
@@ -63,6 +64,17 @@ class Findings(Protocol):
     @property
     def skipped(self) -> Sequence[Outcome]:
         """What is no document."""
+
+    @property
+    def incomplete(self) -> AbstractSet[str]:
+        """The roots of which not everything was looked at."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know of what was found, one line each."""
+
+    def version_of(self, file: File) -> str:
+        """Read a document for the digest of its content; those of the same text start alike, see ``TEXT_DIGITS``."""
 
 
 class Stored(Protocol):

@@ -168,7 +168,9 @@ class NeighbourMerger(BaseDocumentCompressor):
 def _are_neighbours(one: Document, other: Document) -> bool:
     keys = ("source", "version", "heading")
     same = all(one.metadata.get(key) == other.metadata.get(key) for key in keys) and "position" in one.metadata
-    return same and abs(one.metadata["position"] - other.metadata.get("position", -9)) == 1
+    # Of what a splitter has changed nobody knows how it overlaps.
+    known = one.metadata.get("start", 0) >= 0 and other.metadata.get("start", 0) >= 0
+    return same and known and abs(one.metadata["position"] - other.metadata.get("position", -9)) == 1
 
 
 def _merge(group: list[Document]) -> Document:

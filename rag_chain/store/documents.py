@@ -40,9 +40,10 @@ def read_document(store: Store, source: str) -> str | None:
         return None
     rows = store.read(build_expression({"source": [source]}), ["text", "start", "end", "position"], list)
     text, end = "", None
-    for row in sorted(rows, key=itemgetter("start", "position")):
-        if end is None or row["start"] > end:
-            text += (GAP if end is not None else "") + row["text"]
+    for row in sorted(rows, key=itemgetter("position")):
+        # Below zero: a splitter has changed it, and nobody knows what of it was there before.
+        if end is None or row["start"] > end or row["start"] < 0:
+            text += (GAP if text else "") + row["text"]
         elif row["end"] > end:
             text += row["text"][end - row["start"] :]
         end = max(end or 0, row["end"])

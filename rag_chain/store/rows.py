@@ -32,6 +32,8 @@ _FIXED = frozenset({"source", "title", "heading", "version", "uri", "position", 
 # What the loaded document knows and no search needs.
 _LEFT_OUT = frozenset({"content_hash", "root"})
 _RESERVED = frozenset({KEY, TEXT, TERMS, DENSE, SPARSE, TENANT})
+# No name for metadata of anyone else's.
+TAKEN = _FIXED | _LEFT_OUT | _RESERVED
 _NAME = re.compile(r"[A-Za-z_]\w{0,63}")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -86,7 +88,7 @@ def cut_bytes(text: str, most: int) -> str:
 
 
 def _storable(name: object, value: object) -> bool:
-    if not isinstance(name, str) or name in _FIXED | _LEFT_OUT | _RESERVED or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or name in TAKEN or not _NAME.fullmatch(name):
         return False
     return all(isinstance(item, str) and _fits(item) for item in value) if isinstance(value, list) else _fits(value)
 

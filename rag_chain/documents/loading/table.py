@@ -56,9 +56,11 @@ _LOADERS = {
     ".ndjson": "json_text.JsonLoader",
     ".xml": "xml_text.XmlLoader",
 }
+# The kind of document that a LangChain loader gave, which no file's name ends with: loaded.py reads it.
+LOADED = "langchain"
 # Loaders that take what they are given as it is: nothing in a file makes them slow or large. Of more bytes than
 # these, and of all other formats, the file is read in a process that may be killed.
-_BYTES_HERE = dict.fromkeys(("markdown", "plain_text"), 1 << 40)
+_BYTES_HERE = dict.fromkeys(("markdown", "plain_text", "loaded"), 1 << 40)
 _BYTES_HERE |= dict.fromkeys(("csv_table", "notebook", "json_text"), 1_000_000)
 # However it is nested, so little HTML is read in a second.
 _BYTES_HERE |= dict.fromkeys(("html_page", "mail", "xml_text"), 100_000)
@@ -76,7 +78,7 @@ def find_loader(suffix: str) -> type[FileLoader]:
 
 def most_bytes_here(suffix: str) -> int:
     """Return how large a file of this type may be to be read in the process that was asked; -1 for never."""
-    module = _LOADERS.get(suffix, "").partition(".")[0]
+    module = "loaded" if suffix == LOADED else _LOADERS.get(suffix, "").partition(".")[0]
     return _BYTES_HERE.get(module, -1)
 
 
@@ -84,21 +86,42 @@ def load_file(file: FoundFile, options: LoadOptions | None = None) -> Document:
     """Read a found file into a ``Document``; its metadata says where it came from.
 
     Beside the loader's own keys: ``source``, ``uri``, ``root``, ``modified`` (whole seconds) and
-    ``content_hash`` (SHA-256 of the bytes). :class:`DocumentError` when it can't be read; a document
+    ``content_hash`` (see :func:`digest`). :class:`DocumentError` when it can't be read; a document
     without any text is returned as such.
     """
-    from langchain_core.documents.base import Blob
-
-    from rag_chain.documents.loading.file_loader import DEFAULTS
-
     data = file.read()
-    loader = find_loader(file.kind)(Blob(data=data, path=file.source), options or DEFAULTS)
-    document = loader.load()[0]
+    document = _read(file, data, options)
     document.metadata |= {
         "source": file.source,
         "uri": file.uri,
         "root": file.root,
         "modified": int(file.modified),
-        "content_hash": hashlib.sha256(data).hexdigest(),
+        "content_hash": digest(file.kind, data),
     }
     return document
+
+
+def digest(kind: str, data: bytes) -> str:
+    """Return what tells a document's content from any other: 64 hex digits.
+
+    Two documents of the same text have the first 32 in common where they are of a LangChain loader, whose metadata
+    the others are of; all of them else, the SHA-256 of the bytes.
+    """
+    if kind == LOADED:
+        from rag_chain.documents.loading.loaded import version_of
+
+        return version_of(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read(file: FoundFile, data: bytes, options: LoadOptions | None) -> Document:
+    if file.kind == LOADED:
+        from rag_chain.documents.loading.loaded import read_loaded
+
+        return read_loaded(data)
+    from langchain_core.documents.base import Blob
+
+    from rag_chain.documents.loading.file_loader import DEFAULTS
+
+    loader = find_loader(file.kind)(Blob(data=data, path=file.source), options or DEFAULTS)
+    return loader.load()[0]
