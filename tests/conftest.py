@@ -39,6 +39,24 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For ``--dist loadgroup``: tests that share what is made for a module stay together, the others go anywhere."""
+    if not config.getoption("loadgroup", default=False):
+        return
+    for item in items:
+        if isinstance(item, pytest.Function) and (group := group_of(item)):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def group_of(test: pytest.Function) -> str:
+    """Return what a test shares with others of its module; nothing where that is nothing."""
+    found = test._fixtureinfo.name2fixturedefs
+    shared = sorted(name for name, fixtures in found.items() if fixtures[-1].scope == "module")
+    parameters = test.callspec.params if hasattr(test, "callspec") else {}
+    return " ".join([test.path.name, *(str(parameters.get(name, name)) for name in shared)]) if shared else ""
+
+
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Run every test in an empty folder, without the settings and proxies of whoever runs it."""
@@ -48,6 +66,8 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: py
 @pytest.fixture(scope="session")
 def milvus_binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The unpacked Milvus server."""
+    if given := os.environ.get("MILVUS_TEST_BINARIES"):
+        return Path(given)
     return unpack_server(tmp_path_factory.mktemp("milvus-server"))
 
 
