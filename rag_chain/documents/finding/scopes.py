@@ -62,7 +62,7 @@ def _read_places(value: object) -> list[str]:
     if isinstance(value, list | tuple | set | frozenset):
         return [place for part in value for place in _read_places(part)] if len(value) <= 1000 else []
     if isinstance(value, str | Path):
-        return [_read_place(str(value))]
+        return [_read_place(str(value))] if str(value) else []
     return [str(value)] if isinstance(value, int) and not isinstance(value, bool) else []
 
 

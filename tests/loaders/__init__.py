@@ -1,0 +1,1 @@
+"""Loaders of langchain-community, each with an input that is made here."""
