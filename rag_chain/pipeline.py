@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from rag_chain.retrieval.dense import DenseRetriever
     from rag_chain.retrieval.hybrid import HybridRetriever
     from rag_chain.retrieval.refined import RefinedRetriever
+    from rag_chain.store.chunk_index import ChunkIndex
     from rag_chain.store.fingerprint import Fingerprint
+    from rag_chain.store.vectorstore import ChunkStore
 
 
 def ingest(
@@ -151,6 +153,19 @@ def plan_ingest(
     report.dollars = price_embedding(job.settings, report.tokens, embeddings)
     report.seconds = monotonic() - started
     return report
+
+
+def open_vector_store(settings: Settings | None = None, *, embeddings: Embeddings | None = None) -> ChunkStore:
+    """Connect to the collection and return it as LangChain's vector store for Milvus, for reading.
+
+    ``as_retriever()``, all searches, sync and async, and ``get_by_ids`` work as LangChain has them; ``filter`` is a
+    mapping, as in a ``Question``. Writing is refused: that is what :func:`ingest` is for. The connection is open until
+    :meth:`close`, the end of a ``with``, or as long as the store lives.
+    Raises :class:`~rag_chain.errors.EmptyStoreError` when nothing has been ingested yet, and
+    :class:`~rag_chain.errors.FingerprintError` when that was done with another model.
+    """
+    settings = settings or Settings()
+    return _index_chunks(settings, _choose_embeddings(settings, embeddings)).open()
 
 
 def build_retriever(settings: Settings | None = None, *, embeddings: Embeddings | None = None) -> BaseRetriever:
@@ -293,10 +308,8 @@ def build_search(
     from rag_chain.retrieval.bm25 import Bm25Retriever
     from rag_chain.retrieval.dense import DenseRetriever
     from rag_chain.retrieval.hybrid import HybridRetriever
-    from rag_chain.store.collection import open_store
-    from rag_chain.store.vectorstore import ChunkIndex
 
-    index = ChunkIndex(partial(open_store, settings), make_fingerprint(settings, embeddings), embeddings)
+    index = _index_chunks(settings, embeddings)
     if settings.retriever == "dense":
         return DenseRetriever(embeddings=embeddings, index=index, k=settings.top_k)
     if settings.retriever == "bm25":
@@ -309,6 +322,13 @@ def build_search(
         dense_weight=settings.dense_weight,
         lazy=lazy,
     )
+
+
+def _index_chunks(settings: Settings, embeddings: EmbeddingModel) -> ChunkIndex:
+    from rag_chain.store.chunk_index import ChunkIndex
+    from rag_chain.store.collection import open_store
+
+    return ChunkIndex(partial(open_store, settings), make_fingerprint(settings, embeddings), embeddings)
 
 
 def build_refined_retriever(settings: Settings, embeddings: EmbeddingModel) -> RefinedRetriever:
