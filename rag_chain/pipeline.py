@@ -246,6 +246,7 @@ def _open_job(
     from rag_chain.engines import Job, build_readers
     from rag_chain.ingestion.plan import make_plan
     from rag_chain.models.building import build_embedding_client, choose_embeddings
+    from rag_chain.store.auditing import find_incomplete
     from rag_chain.store.bulk_writing import build_writer, read_rebuild
     from rag_chain.store.collection import open_store
     from rag_chain.workers import WORTH_BYTES
@@ -265,7 +266,8 @@ def _open_job(
         if exists:
             store.open_for(None if rebuild else fingerprint, writing=True)
         held = store.catalogue() if exists else {}
-        plan = make_plan(found, held, prune=prune, rebuild=rebuild)
+        incomplete = find_incomplete(store, held) if held and not rebuild else set()
+        plan = make_plan(found, held, prune=prune, rebuild=rebuild, incomplete=incomplete)
         writer = build_writer(store, fingerprint, way, rebuild=rebuild, keep_old=keep_old, catalogue=held)
         yield Job(settings, model, store, writer, plan, readers, text_to_embed)
 
