@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rag_chain.pipeline import build_retriever as build_retriever
     from rag_chain.pipeline import build_retriever_tool as build_retriever_tool
     from rag_chain.pipeline import ingest as ingest
+    from rag_chain.pipeline import open_vector_store as open_vector_store
     from rag_chain.pipeline import plan_ingest as plan_ingest
     from rag_chain.server import create_app as create_app
     from rag_chain.settings import Settings as Settings
@@ -48,6 +49,7 @@ _HOMES = {
     "create_app": "rag_chain.server",
     "ingest": "rag_chain.pipeline",
     "move": "rag_chain.store.moving",
+    "open_vector_store": "rag_chain.pipeline",
     "plan_ingest": "rag_chain.pipeline",
 }
 

@@ -143,9 +143,15 @@ def _check_store(checks: _Checks, store: Store, wanted: Callable[[], Fingerprint
     _check_index(checks, store)
     checks.add("documents", f"{many(inventory.documents, 'document')} in {many(inventory.chunks, 'chunk')}")
     for left in inventory.left_over:
-        checks.add(left.kind, str(left) if left else "none", ok=not left, mend=REPAIR if left else "")
+        checks.add(left.kind, str(left) if left else "none", ok=not left, mend=_mend(left) if left else "")
     for kind in () if free else KINDS:
         checks.add(kind, "not looked for: an ingest is running, or another doctor")
+
+
+def _mend(left: LeftOver) -> str:
+    from rag_chain.store.repair import INCOMPLETE
+
+    return f"{INGEST} fills it; where its place is gone, {REPAIR}" if left.kind == INCOMPLETE else REPAIR
 
 
 def _show_collections(inventory: Inventory, alias: str) -> str:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from rag_chain.retrieval.dense import DenseRetriever
     from rag_chain.retrieval.hybrid import HybridRetriever
     from rag_chain.retrieval.refined import RefinedRetriever
+    from rag_chain.store.chunk_index import ChunkIndex
     from rag_chain.store.fingerprint import Fingerprint
+    from rag_chain.store.vectorstore import ChunkStore
 
 
 def ingest(
@@ -172,6 +174,19 @@ def plan_ingest(
     return report
 
 
+def open_vector_store(settings: Settings | None = None, *, embeddings: Embeddings | None = None) -> ChunkStore:
+    """Connect to the collection and return it as LangChain's vector store for Milvus, for reading.
+
+    ``as_retriever()``, all searches, sync and async, and ``get_by_ids`` work as LangChain has them; ``filter`` is a
+    mapping, as in a ``Question``. Writing is refused: that is what :func:`ingest` is for. The connection is open until
+    :meth:`close`, the end of a ``with``, or as long as the store lives.
+    Raises :class:`~rag_chain.errors.EmptyStoreError` when nothing has been ingested yet, and
+    :class:`~rag_chain.errors.FingerprintError` when that was done with another model.
+    """
+    settings = settings or Settings()
+    return _index_chunks(settings, _choose_embeddings(settings, embeddings)).open()
+
+
 def build_retriever(settings: Settings | None = None, *, embeddings: Embeddings | None = None) -> BaseRetriever:
     """Return the LangChain retriever over the collection; it connects when it is first asked.
 
@@ -253,6 +268,7 @@ def _open_job(
     from rag_chain.engines import Job, build_readers
     from rag_chain.ingestion.plan import make_plan
     from rag_chain.models.building import build_embedding_client, choose_embeddings
+    from rag_chain.store.auditing import find_incomplete
     from rag_chain.store.bulk_writing import build_writer, read_rebuild
     from rag_chain.store.collection import open_store
     from rag_chain.workers import WORTH_BYTES
@@ -272,7 +288,8 @@ def _open_job(
         if exists:
             store.open_for(None if rebuild else fingerprint, writing=True)
         held = store.catalogue() if exists else {}
-        plan = make_plan(found, held, prune=prune, rebuild=rebuild)
+        incomplete = find_incomplete(store, held) if held and not rebuild else set()
+        plan = make_plan(found, held, prune=prune, rebuild=rebuild, incomplete=incomplete)
         writer = build_writer(store, fingerprint, way, rebuild=rebuild, keep_old=keep_old, catalogue=held)
         yield Job(settings, model, store, writer, plan, readers, text_to_embed, splitter)
 
@@ -315,10 +332,8 @@ def build_search(
     from rag_chain.retrieval.bm25 import Bm25Retriever
     from rag_chain.retrieval.dense import DenseRetriever
     from rag_chain.retrieval.hybrid import HybridRetriever
-    from rag_chain.store.collection import open_store
-    from rag_chain.store.vectorstore import ChunkIndex
 
-    index = ChunkIndex(partial(open_store, settings), make_fingerprint(settings, embeddings), embeddings)
+    index = _index_chunks(settings, embeddings)
     if settings.retriever == "dense":
         return DenseRetriever(embeddings=embeddings, index=index, k=settings.top_k)
     if settings.retriever == "bm25":
@@ -331,6 +346,13 @@ def build_search(
         dense_weight=settings.dense_weight,
         lazy=lazy,
     )
+
+
+def _index_chunks(settings: Settings, embeddings: EmbeddingModel) -> ChunkIndex:
+    from rag_chain.store.chunk_index import ChunkIndex
+    from rag_chain.store.collection import open_store
+
+    return ChunkIndex(partial(open_store, settings), make_fingerprint(settings, embeddings), embeddings)
 
 
 def build_refined_retriever(settings: Settings, embeddings: EmbeddingModel) -> RefinedRetriever:

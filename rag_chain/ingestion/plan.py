@@ -11,7 +11,7 @@ from rag_chain.ingestion.report import STATES, IngestReport, Refused
 from rag_chain.store.schema import SOURCE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from rag_chain.ingestion.types import File, Findings, Stored
 
@@ -78,10 +78,18 @@ class Plan:
         return [*self.added, *self.changed]
 
 
-def make_plan(found: Findings, catalogue: Mapping[str, Stored], *, prune: bool, rebuild: bool) -> Plan:
+def make_plan(
+    found: Findings,
+    catalogue: Mapping[str, Stored],
+    *,
+    prune: bool,
+    rebuild: bool,
+    incomplete: Collection[str] = (),
+) -> Plan:
     """Read every file once for its digest and decide what becomes of it.
 
-    A document is unchanged when its content is, whatever its time stamp. With ``prune``, stored
+    A document is unchanged when its content is, whatever its time stamp, unless chunks of it are missing in the
+    store (``incomplete``): then it counts as changed. With ``prune``, stored
     documents of the same roots that are not there any more are removed; a root in which nothing
     was found is left alone, since it is more likely unmounted than emptied, and so is one of which not
     everything was looked at. With ``rebuild``
@@ -100,7 +108,7 @@ def make_plan(found: Findings, catalogue: Mapping[str, Stored], *, prune: bool, 
         except DocumentError as error:
             plan.refused.append(Refused(source, str(error)))
             continue
-        _sort_in(plan, Work(file, source, version, by_text.get(version[:TEXT_DIGITS], "")))
+        _sort_in(plan, Work(file, source, version, by_text.get(version[:TEXT_DIGITS], "")), incomplete)
     plan.refused[:0] = [Refused(r.source, r.reason) for r in found.refused]
     plan.skipped = [Refused(s.source, s.reason) for s in found.skipped]
     plan.notes = list(found.notes)
@@ -157,14 +165,16 @@ def _refuse_loss(lost: list[str]) -> None:
         )
 
 
-def _sort_in(plan: Plan, work: Work) -> None:
+def _sort_in(plan: Plan, work: Work, incomplete: Collection[str]) -> None:
     stored = plan.held.get(work.source)
     if stored is None:
         plan.added.append(work)
-    elif stored.version == work.version and stored.uri == work.file.uri:
+    elif stored.version == work.version and stored.uri == work.file.uri and work.source not in incomplete:
         plan.unchanged.append(work.source)
     else:
         plan.changed.append(work)
+        if work.source in incomplete:
+            plan.reasons[work.source] = "chunks of it were missing in the store"
         if stored.uri != work.file.uri:
             also = "" if stored.version == work.version else ", and its content changed"
             plan.reasons[work.source] = f"moved from {stored.uri}{also}"

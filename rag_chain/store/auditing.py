@@ -6,13 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 from rag_chain.store.collection import SOURCES_PER_CALL
-from rag_chain.store.filters import ALL, RECORDS
+from rag_chain.store.filters import ALL, RECORDS, build_expression
 from rag_chain.store.repair import FIELDS, gather_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rag_chain.store.collection import Store
+    from rag_chain.store.collection import Store, StoredDocument
     from rag_chain.store.repair import StoredVersion
 
 # An iterator reads an old server as of this machine's clock, which may be behind the server's.
@@ -39,6 +39,28 @@ def withdraw_unsound(store: Store, versions: Mapping[str, str]) -> list[str]:
     unsound = [source for source in versions if source not in chunks or source in others | doubled]
     store.remove_chunks([chunk for one in stored if one.source in unsound for chunk in one.ids])
     return unsound
+
+
+def find_incomplete(store: Store, catalogue: Mapping[str, StoredDocument]) -> set[str]:
+    """Return the documents of which there are fewer chunks than their records say; somebody deleted them past us.
+
+    One count is all that it takes where the sum is right. Where it is not, groups of documents are counted, and the
+    chunks read of those groups alone that do not add up: what a broken-off run left of other documents is no matter.
+    """
+    if store.count() == sum(document.chunks for document in catalogue.values()):
+        return set()
+    sources = sorted(catalogue)
+    starts = range(0, len(sources), SOURCES_PER_CALL)
+    groups = [sources[start : start + SOURCES_PER_CALL] for start in starts]
+    return {source for group in groups for source in _find_lacking(store, catalogue, group)}
+
+
+def _find_lacking(store: Store, catalogue: Mapping[str, StoredDocument], group: Sequence[str]) -> Iterator[str]:
+    if store.count(group) == sum(catalogue[source].chunks for source in group):
+        return
+    for one in store.read(build_expression({"source": group}), FIELDS, gather_versions):
+        if one.recorded > len(one.ids):
+            yield one.source
 
 
 def _adds_up(store: Store, versions: Mapping[str, str]) -> bool:

@@ -11,9 +11,9 @@ import pytest
 from rag_chain.retrieval.bm25 import Bm25Retriever
 from rag_chain.retrieval.dense import DenseRetriever
 from rag_chain.retrieval.hybrid import HybridRetriever
+from rag_chain.store.chunk_index import ChunkIndex
 from rag_chain.store.collection import Store
 from rag_chain.store.links import Address
-from rag_chain.store.vectorstore import ChunkIndex
 from tests.fake_embeddings import FakeEmbeddings
 from tests.store.chunks import FINGERPRINT, make_chunks, write
 

@@ -10,8 +10,9 @@ import pytest
 from langchain_core.vectorstores import VectorStore
 
 from rag_chain.errors import ConnectionLostError, EmptyStoreError, FingerprintError, SettingsError, StoreError
+from rag_chain.store.chunk_index import ChunkIndex
 from rag_chain.store.collection import Store
-from rag_chain.store.vectorstore import ChunkIndex, ChunkStore
+from rag_chain.store.vectorstore import ChunkStore
 from tests.fake_embeddings import FakeEmbeddings
 from tests.store.chunks import FINGERPRINT, make_chunks, write
 
@@ -195,7 +196,7 @@ def test_an_index_is_opened_once_more_when_its_server_ends_meanwhile(
                 raise ConnectionLostError("lost the connection to Milvus while opening the collection")
             super().__init__(store, embeddings)
 
-    monkeypatch.setattr("rag_chain.store.vectorstore.ChunkStore", Losing)
+    monkeypatch.setattr("rag_chain.store.chunk_index.ChunkStore", Losing)
     index = ChunkIndex(open_store, FINGERPRINT, embeddings)
     assert texts(index.nearest(embeddings.embed_query(QUESTION), 1)) == ["brown bears sleep in winter"]
     assert len(lost) == 1
