@@ -139,7 +139,7 @@ def test_a_retriever_and_an_index_can_not_write_either(chunks: ChunkStore, store
     [
         ({"expr": 'id != ""'}, "filter={"),
         ({"param": {"ef": 9}}, "param: "),
-        ({"filter": lambda _: True}, "filter: is a mapping"),
+        ({"filter": callable}, "filter: is a mapping"),
         ({"filter": 'source == "a.md"'}, "filter: is a mapping"),
         ({"filter": {"id == id or id": "x"}}, "not the name of a metadata field"),
         ({"filter": {"tenant": "another"}}, "your own"),
