@@ -43,6 +43,22 @@ def test_the_python_session_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.endswith("True\n")
 
 
+@pytest.mark.usefixtures("provider")
+def test_the_blocks_for_langchain_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """They print what is found in a store of one's own and in what was ingested, by two models."""
+    corpus = repr(str(ROOT / "examples" / "corpus"))
+    store, own = (block for block in blocks("python") if "Embedding" in block)
+    exec(store.replace('"examples/corpus"', corpus), {})  # noqa: S102
+    kept, *found = capsys.readouterr().out.splitlines()
+    assert kept == "Milvus keeps its data in object storage."
+    assert len(found) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{32} \S+\.md", line) for line in found)
+    exec(own.replace('"examples/corpus"', corpus), {})  # noqa: S102
+    count, answer = capsys.readouterr().out.split("\n", 1)
+    assert int(count) > len(found)
+    assert answer.strip()
+
+
 def test_the_langserve_block_is_the_example() -> None:
     """What the README shows is the file that the server tests run."""
     example = (ROOT / "examples" / "serve_with_langserve.py").read_text("utf-8")

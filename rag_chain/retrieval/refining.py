@@ -186,4 +186,4 @@ def _merge(group: list[Document]) -> Document:
         end = part.metadata["end"]
     first = {key: parts[0].metadata[key] for key in ("page", "position") if key in parts[0].metadata}
     merged = [part.metadata["id"] for part in parts if "id" in part.metadata]
-    return Document(text, metadata=best.metadata | first | {"start": start, "end": end, "merged": merged})
+    return Document(text, id=best.id, metadata=best.metadata | first | {"start": start, "end": end, "merged": merged})

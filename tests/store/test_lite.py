@@ -23,7 +23,9 @@ from rag_chain.store import links
 from rag_chain.store.collection import Store
 from rag_chain.store.lite import NOTE, find_holder
 from rag_chain.store.lite_server import Traffic
+from rag_chain.store.vectorstore import ChunkStore
 from tests.engines import Engine
+from tests.fake_embeddings import FakeEmbeddings
 from tests.processes import end, running
 from tests.store.chunks import FINGERPRINT, make_chunks, write
 
@@ -89,6 +91,21 @@ def test_a_store_outlives_the_process_that_serves_it(address: Address, open_stor
         write(store, make_chunks("after.md", "one"))
         assert sorted(store.catalogue()) == ["after.md", "before.md", "theirs.md"]
     assert find_holder(address.uri) is not None, "served by this process now"
+
+
+@pytest.mark.slow
+def test_a_vector_store_outlives_the_process_that_serves_it(address: Address, open_store: OpenStore) -> None:
+    """Whoever has opened one for long goes on searching when that process is killed."""
+    with running(HOLD, address.uri) as process:
+        store = open_store()
+        store.open_for(FINGERPRINT, writing=False)
+        chunks = ChunkStore(store, FakeEmbeddings())
+        found = chunks.similarity_search("one", k=2)
+        process.kill()
+        process.wait()
+        assert chunks.similarity_search("one", k=2) == found
+        assert chunks.get_by_ids([str(document.id) for document in found]) == found
+        assert chunks.max_marginal_relevance_search("one", k=1) == found[:1]
 
 
 @pytest.mark.slow
