@@ -63,6 +63,20 @@ def test_no_client_of_the_vendor_is_imported(command: str, folder: Path) -> None
     assert done.returncode == 0, done.stderr
 
 
+def test_an_ingest_of_files_imports_nothing_of_loaders(tmp_path: Path) -> None:
+    """Neither langchain-community nor what reads loaders and foreign splitters is imported where there are none."""
+    (tmp_path / "a.md").write_text("# A\n\nSome words.", "utf-8")
+    code = (
+        "import sys; from rag_chain import Settings, ingest\n"
+        f"ingest({str(tmp_path)!r}, Settings(provider='local', milvus_uri={str(tmp_path / 'a.db')!r}))\n"
+        "new = ('langchain_community', 'sqlalchemy', 'git', 'rag_chain.documents.finding.loaded', "
+        "'rag_chain.documents.foreign_splitting', 'rag_chain.documents.loading.metadata')\n"
+        "print([name for name in new if name in sys.modules])"
+    )
+    done = run("-c", code)
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
 def test_every_public_name_is_there() -> None:
     """All names of the package can be had, and dir() shows them."""
     for name in rag_chain.__all__:

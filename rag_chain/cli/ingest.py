@@ -8,6 +8,7 @@ import sys
 from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
+from rag_chain.cli.options import add_loader_options
 from rag_chain.cli.terminal import print_json, remark, say
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    from rag_chain.cli.objects import add_options
-
     parser.add_argument("paths", nargs="*", metavar="PATH", help="file, folder, glob pattern, archive, or web address")
     parser.add_argument(
         "--glob",
@@ -52,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--refusals", metavar="FILE", help="write refused documents to this file as JSON Lines; empty when none is"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    add_options(parser)
+    add_loader_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 import types
 import typing
 import warnings
 from importlib import import_module
-from os import PathLike
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,10 @@ from rag_chain.errors import RagChainError, SettingsError, in_brief
 from rag_chain.settings import read_variable
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Mapping, Sequence
 
 FROM_ENVIRONMENT, IMPORTED = "env:", "import:"
-_TEXTS = (str, PurePath, PathLike, type(None))
+_TEXTS = (str, PurePath, os.PathLike, type(None))
 
 
 class Making:
@@ -142,24 +141,3 @@ def _kinds(hint: Any) -> list[Any]:
     if typing.get_origin(hint) is not None:
         return [typing.get_origin(hint)]
     return [] if hint is None else [hint]
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what names a loader and a splitter."""
-    group = parser.add_argument_group("LangChain loaders and splitters", "see docs/loaders.md")
-    group.add_argument(
-        "--loader", metavar="MODULE:CLASS", help="what this loader gives, instead of paths or beside them"
-    )
-    group.add_argument(
-        "--loader-option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="its option, as text or JSON; env:NAME is taken from the environment; may be repeated",
-    )
-    group.add_argument("--loader-name", metavar="NAME", help="what tells it from others (default: its class and place)")
-    group.add_argument("--source-key", metavar="KEY", help="metadata that names a document (source, url, id or path)")
-    group.add_argument("--splitter", metavar="MODULE:CLASS", help="split with this TextSplitter instead of ours")
-    group.add_argument(
-        "--splitter-option", action="append", default=[], metavar="NAME=VALUE", help="its option; may be repeated"
-    )

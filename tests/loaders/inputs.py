@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
+from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +94,7 @@ class SlackExport(Input):
 
     def write(self, texts: Mapping[str, str]) -> None:
         messages = [
-            {"type": "message", "user": "U1", "text": text, "ts": f"17000{sum(name.encode()):05d}.{len(name):06d}"}
+            {"type": "message", "user": "U1", "text": text, "ts": f"{crc32(name.encode())}.000100"}
             for name, text in texts.items()
         ]
         with zipfile.ZipFile(self.path, "w") as export:
@@ -118,7 +119,7 @@ class Database(Input):
     source_key = "id"
 
     def write(self, texts: Mapping[str, str]) -> None:
-        rows = [(sum(name.encode()), name, text) for name, text in texts.items()]
+        rows = [(crc32(name.encode()), name, text) for name, text in texts.items()]
         with closing(sqlite3.connect(self.path)) as database, database:
             database.execute("DROP TABLE IF EXISTS articles")
             database.execute("CREATE TABLE articles (id INTEGER PRIMARY KEY, title TEXT, body TEXT, price NUMERIC)")

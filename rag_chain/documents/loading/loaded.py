@@ -43,6 +43,9 @@ class Part:
 def write_part(document: Document, notes: Notes, known: Sequence[str]) -> bytes:
     """Return a loader's document as one line of JSON; ``known`` of its metadata is kept elsewhere."""
     fields = keep_metadata(document.metadata, notes, known=known)
+    if isinstance(tags := fields.get("tags"), str):
+        # The Obsidian loader joins a set, which in each process has another order.
+        fields["tags"] = ",".join(sorted(tags.split(",")))
     if "page" in fields:
         fields |= _page(fields.pop("page"))
     text = json.dumps([clean(document.page_content), fields], ensure_ascii=False, sort_keys=True)
