@@ -7,7 +7,7 @@ import logging
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain, tee
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from rag_chain.documents.finding import FoundFile, Limits, Refusal, Skipped, find_files
@@ -18,11 +18,9 @@ from rag_chain.errors import DocumentError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from types import TracebackType
 
     from langchain_core.documents import Document
     from langchain_text_splitters import TextSplitter
-    from typing_extensions import Self
 
     from rag_chain.documents.finding.given import Given
     from rag_chain.documents.foreign_splitting import DocumentSplitter
