@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rag_chain import Settings
+from rag_chain.cli import main
 from rag_chain.store.collection import open_store
 from tests.engines import environment_of, settle
 
@@ -72,16 +73,29 @@ def environment(fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RAG_EMBEDDING_CONCURRENCY", str(CONCURRENCY))
 
 
+def place_of(database: Path | Address) -> dict[str, str]:
+    """Return the environment that names a Milvus Lite path or a place on a server."""
+    return {"MILVUS_URI": str(database)} if isinstance(database, Path) else environment_of(database)
+
+
 def start_ingest(folder: Path, database: Path | Address) -> subprocess.Popen[bytes]:
-    """Start the command, into a Milvus Lite path or a place on a server."""
-    place = {"MILVUS_URI": str(database)} if isinstance(database, Path) else environment_of(database)
+    """Start the command."""
     command = [sys.executable, "-m", "rag_chain", "ingest", str(folder), "--json"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | place)
+    environment = os.environ | place_of(database)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors.decode()
+
+
+def ingest(folder: Path, database: Path | Address) -> None:
+    """Run the same command to its end, in this process, which has imported everything already."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in place_of(database).items():
+            environment.setenv(name, value)
+        assert main(["ingest", str(folder), "--json"]) == 0
 
 
 def kill(process: subprocess.Popen[bytes], seconds: float, *, with_children: bool = False) -> bool:
@@ -109,7 +123,7 @@ def test_the_store_ends_as_after_an_undisturbed_run(fireworks: FireworksServer, 
     corpus, before, database = tmp_path / "corpus", tmp_path / "before.db", tmp_path / "run.db"
     settings = Settings(milvus_uri=str(database))
     write_corpus(corpus, edition=1)
-    finish(start_ingest(corpus, before))
+    ingest(corpus, before)
     write_corpus(corpus, edition=2)
     shutil.copytree(before, database)
     fireworks.requests.clear()
@@ -125,7 +139,7 @@ def test_the_store_ends_as_after_an_undisturbed_run(fireworks: FireworksServer, 
         shutil.copytree(before, database)
         fireworks.requests.clear()
         broken += kill(start_ingest(corpus, database), moments.uniform(0.4, 1.0) * seconds)
-        finish(start_ingest(corpus, database))
+        ingest(corpus, database)
         assert read_store(settings) == expected
         # Lost are two rounds of requests, and what had come back since the last write a second before.
         lost = embedded_texts(fireworks) - undisturbed
@@ -140,7 +154,7 @@ def test_a_collection_on_a_server_ends_as_after_an_undisturbed_run(server_engine
     corpus = tmp_path / "corpus"
     with server_engine.place(tmp_path) as address:
         write_corpus(corpus, edition=1)
-        finish(start_ingest(corpus, address))
+        ingest(corpus, address)
         write_corpus(corpus, edition=2)
         started = time.monotonic()
         finish(start_ingest(corpus, address))
@@ -152,10 +166,10 @@ def test_a_collection_on_a_server_ends_as_after_an_undisturbed_run(server_engine
         broken = 0
         for _ in range(TRIALS_ON_SERVER):
             write_corpus(corpus, edition=1)
-            finish(start_ingest(corpus, address))
+            ingest(corpus, address)
             write_corpus(corpus, edition=2)
             broken += kill(start_ingest(corpus, address), moments.uniform(0.4, 1.0) * seconds)
-            finish(start_ingest(corpus, address))
+            ingest(corpus, address)
             assert read_store(settings) == expected
     assert broken > TRIALS_ON_SERVER / 2, "most runs had ended before they were killed"
 
@@ -168,7 +182,7 @@ def test_a_large_ingest_and_its_processes_can_be_killed(fireworks: FireworksServ
     settings = Settings(milvus_uri=str(database))
     padding = "\n```\n" + "x" * 2500 + "\n```\n"
     write_corpus(corpus, edition=1, padding=padding)
-    finish(start_ingest(corpus, before))
+    ingest(corpus, before)
     write_corpus(corpus, edition=2, padding=padding)
     shutil.copytree(before, database)
     started = time.monotonic()
@@ -181,7 +195,7 @@ def test_a_large_ingest_and_its_processes_can_be_killed(fireworks: FireworksServ
         shutil.copytree(before, database)
         moment = moments.uniform(0.3, 1.0) * seconds
         broken += kill(start_ingest(corpus, database), moment, with_children=bool(trial % 2))
-        finish(start_ingest(corpus, database))
+        ingest(corpus, database)
         assert read_store(settings) == expected
     assert broken > 4, "most runs had ended before they were killed"
 
