@@ -14,9 +14,13 @@ from rag_chain import ingest
 from tests.corpus import leave_behind, settings_for, write_documents
 from tests.engines import Engine, real_server, unpack_server
 from tests.fireworks_server import FireworksServer
+from tests.scheduling import make_scheduler, rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadFileScheduling
 
     from rag_chain.settings import Settings
 
@@ -39,22 +43,15 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For ``--dist loadgroup``: tests that share what is made for a module stay together, the others go anywhere."""
-    if not config.getoption("loadgroup", default=False):
-        return
-    for item in items:
-        if isinstance(item, pytest.Function) and (group := group_of(item)):
-            item.add_marker(pytest.mark.xdist_group(group))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: rank(item.nodeid))
 
 
-def group_of(test: pytest.Function) -> str:
-    """Return what a test shares with others of its module; nothing where that is nothing."""
-    found = test._fixtureinfo.name2fixturedefs
-    shared = sorted(name for name, fixtures in found.items() if fixtures[-1].scope == "module")
-    parameters = test.callspec.params if hasattr(test, "callspec") else {}
-    return " ".join([test.path.name, *(str(parameters.get(name, name)) for name in shared)]) if shared else ""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Share out as ``--dist loadfile`` does, but for the tests of long files, and in our order."""
+    return make_scheduler(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)
