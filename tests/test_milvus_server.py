@@ -2,15 +2,12 @@
 
 ``MILVUS_TEST_URI`` and ``MILVUS_TEST_TOKEN`` name a running server; without them the ``milvus`` wheel (2.3.5,
 Linux x86_64) is started. It listens on all addresses, so run it in a network namespace of its own:
-``unshare -rn bash -c 'ip link set lo up; pytest -n 0 -m server'``.
+``unshare -rn bash -c 'ip link set lo up; pytest -m server'``.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +32,7 @@ from tests.test_many_callers import CALLERS, IN_THREADS, kill_all
 from tests.test_storm import asked_texts, check_report, check_vectors, connect, stormy_server, write_corpus
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
     from rag_chain.models.embedding import Vectors
@@ -180,33 +178,6 @@ def test_what_broke_off_is_repaired(remote: Settings, address: Address, folder: 
     with open_store(remote) as store:
         assert [one.state for one in store.generations.survey()] == ["kept", "current"]
         assert not any(take_inventory(store).left_over)
-
-
-def test_a_killed_ingest_is_completed(
-    remote: Settings, address: Address, folder: Path, fireworks: FireworksServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kill -9 and the same command: no chunk twice, none missing, none stale."""
-    for number in range(60):
-        text = f"# Page {number}\n\n## One\n\nSays {number}.\n\n## Two\n\nMore.\n"
-        (folder / f"{number}.md").write_text(text, "utf-8")
-    monkeypatch.setenv("FIREWORKS_API_KEY", fireworks.key)
-    monkeypatch.setenv("FIREWORKS_API_BASE", fireworks.base)
-    monkeypatch.setenv("RAG_EMBEDDING_BATCH", "4")
-    for name, value in environment_of(address).items():
-        monkeypatch.setenv(name, value)
-    fireworks.latency = 0.2
-    command = [sys.executable, "-m", "rag_chain", "ingest", str(folder), "--json"]
-    for seconds in (2.0, 2.5, 3.0):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(seconds)
-        process.kill()
-        process.communicate()
-    fireworks.latency = 0
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    report = ingest(folder, remote)
-    assert (len(report.unchanged), report.chunks_embedded, report.chunks_total) == (63, 0, 124)
-    with open_store(remote) as store:
-        assert store.count() == sum(document.chunks for document in store.catalogue().values())
 
 
 def test_questions_are_answered_during_a_rebuild(remote: Settings, folder: Path, fireworks: FireworksServer) -> None:

@@ -156,7 +156,8 @@ def test_a_written_chunk_is_not_embedded_again_after_its_writer_died(
     # One large parcel, so that it is killed in the middle of it.
     monkeypatch.setattr("rag_chain.cluster.parcels.PARCEL_BYTES", 1_000_000)
     settings = at(online, "ray").with_changes(embedding_batch=4, embedding_concurrency=2)
-    fireworks.latency = 0.25
+    # So slow that something is written before it is killed, on a busy machine too.
+    fireworks.latency = 0.5
     with killing("ParcelWriter", fireworks, 45) as killed:
         report = ingest(corpus, settings, engine="ray")
     assert len(killed) == 1
