@@ -7,24 +7,22 @@ import logging
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain, tee
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from rag_chain.documents.finding import FoundFile, Limits, Refusal, Skipped, find_files
+from rag_chain.documents.finding.findings import Findings
 from rag_chain.documents.finding.given import Sorting, only_paths
 from rag_chain.documents.finding.spool import Spool
 from rag_chain.errors import DocumentError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from types import TracebackType
 
     from langchain_core.documents import Document
     from langchain_text_splitters import TextSplitter
-    from typing_extensions import Self
 
     from rag_chain.documents.finding.given import Given
-    from rag_chain.documents.finding.loaded import Scope
     from rag_chain.documents.foreign_splitting import DocumentSplitter
     from rag_chain.documents.loading.file_loader import LoadOptions
     from rag_chain.settings import Settings
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     T = TypeVar("T", bound=Task)
     R = TypeVar("R")
 
-__all__ = ["FoundFile", "Refusal", "Skipped", "find_files", "load_documents", "split_documents"]
+__all__ = ["Findings", "FoundFile", "Refusal", "Skipped", "find_files", "load_documents", "split_documents"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,66 +77,6 @@ def load_or_reason(file: FoundFile, options: LoadOptions) -> Document | str:
         return load_file(file, options)
     except DocumentError as error:
         return str(error)
-
-
-class Findings:
-    """The files at some places; once they have been gone through, also what was refused and skipped.
-
-    What loaders gave can be read until the findings are closed, which happens at the end of a ``with`` block.
-    """
-
-    def __init__(
-        self,
-        found: Iterable[FoundFile | Refusal | Skipped],
-        scopes: Sequence[Scope] = (),
-        spool: Spool | None = None,
-    ) -> None:
-        self._found = found
-        self._scopes = scopes
-        self._spool = spool
-        self.refused: list[Refusal] = []
-        self.skipped: list[Skipped] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._spool is not None:
-            self._spool.close()
-
-    @property
-    def incomplete(self) -> frozenset[str]:
-        """The roots of which not everything was looked at: what was not found there may still be."""
-        return frozenset(scope.root for scope in self._scopes if not scope.complete)
-
-    @property
-    def notes(self) -> list[str]:
-        """What a person should know of what was found, one line each."""
-        return [note for scope in self._scopes for note in scope.notes]
-
-    @staticmethod
-    def version_of(file: Any) -> str:
-        """Read a file for the digest of its content; :class:`DocumentError` when it can't be read."""
-        from rag_chain.documents.loading.table import digest
-
-        return digest(file.kind, file.read())
-
-    def __iter__(self) -> Iterator[FoundFile]:
-        for found in self._found:
-            if isinstance(found, FoundFile):
-                yield found
-            elif isinstance(found, Refusal):
-                self.refused.append(found)
-            else:
-                self.skipped.append(found)
-
-    def gather(self) -> int:
-        """Go through them now, and return the bytes of all documents."""
-        files = list(self)
-        self._found = files
-        return sum(file.size for file in files)
 
 
 def find_documents(
