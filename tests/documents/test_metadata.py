@@ -13,7 +13,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -132,6 +132,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(max_size=80) | st.integers() | st.none(), JSON, max_size=6))
 def test_whatever_is_given_can_be_stored_and_filtered_by(metadata: dict[Any, Any]) -> None:
     """Each name is one that a filter takes, each value one of Milvus' kinds, and nothing is lost without a note."""
