@@ -140,9 +140,8 @@ class ChunkStore(ReadOnly, Searches, Milvus):  # type: ignore[misc]  # they refu
 
     def _get_some(self, ids: list[str], fields: list[str]) -> list[dict[str, Any]]:
         def get(client: MilvusClient) -> list[dict[str, Any]]:
-            found: list[dict[str, Any]] = client.get(
-                self.collection_name, ids, fields, timeout=self._store.address.timeout
-            )
+            options = {"timeout": self._store.address.timeout, "consistency_level": self._store.layout.consistency}
+            found: list[dict[str, Any]] = client.get(self.collection_name, ids, fields, **options)
             return found
 
         return self._store.milvus.run("reading chunks", get)

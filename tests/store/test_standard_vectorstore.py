@@ -19,15 +19,17 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
 from rag_chain import EmbeddingsAdapter
+from rag_chain.store.collection import Store
+from rag_chain.store.layout import Layout
 from rag_chain.store.vectorstore import ChunkStore
 from tests.store.chunks import FINGERPRINT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from langchain_core.vectorstores import VectorStore
 
-    from tests.store.conftest import OpenStore
+    from rag_chain.store.links import Address
 
 DIMENSIONS = 6
 
@@ -65,7 +67,8 @@ def place(document: Document, key: str) -> Document:
 
 class TestReading(VectorStoreIntegrationTests):
     @pytest.fixture
-    def vectorstore(self, open_store: OpenStore) -> VectorStore:
-        store = open_store()
-        store.create(FINGERPRINT | {"dimensions": DIMENSIONS}, DIMENSIONS)
-        return Written(store, EmbeddingsAdapter(self.get_embeddings()))
+    def vectorstore(self, address: Address) -> Iterator[VectorStore]:
+        # The suite reads what it wrote a moment before, which a server shows at once only when it is told to.
+        with Store(address, "documents", layout=Layout(consistency="Strong")) as store:
+            store.create(FINGERPRINT | {"dimensions": DIMENSIONS}, DIMENSIONS)
+            yield Written(store, EmbeddingsAdapter(self.get_embeddings()))
