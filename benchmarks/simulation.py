@@ -14,9 +14,9 @@ import orjson
 
 from rag_chain.errors import ModelError
 from rag_chain.ingestion.writing import ROWS_PER_WRITE
-from rag_chain.models.building import EMBEDDING_PAUSE
 from rag_chain.models.fireworks.client import FireworksClient
 from rag_chain.models.fireworks.embedding_client import AHEAD
+from rag_chain.models.fireworks.opening import EMBEDDING_PAUSE
 from rag_chain.models.fireworks.pace import Pace
 
 if TYPE_CHECKING:

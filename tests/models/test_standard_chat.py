@@ -33,6 +33,11 @@ def benchmark() -> Callable[..., Any]:
     return lambda function, *arguments, **options: function(*arguments, **options)
 
 
+@pytest.fixture
+def vcr() -> None:
+    """Nothing is replayed: the provider is there."""
+
+
 class Local:
     """The answerer on this machine."""
 
@@ -51,7 +56,11 @@ class Local:
 
 
 class TestLocalUnit(Local, ChatModelUnitTests):
-    """Construction and parameters. Skipped: it reads no environment and can't be serialized with its embeddings."""
+    """Construction and parameters. Skipped: it reads no environment."""
+
+    @pytest.mark.xfail(reason="it can't be written down with its embeddings", run=False)
+    def test_serdes(self) -> None:  # type: ignore[override]
+        pass
 
 
 class TestLocalIntegration(Local, ChatModelIntegrationTests):
