@@ -9,9 +9,10 @@ from langchain_core.runnables.config import run_in_executor
 
 from rag_chain.answering.asking import Asking, text_of
 from rag_chain.answering.finishing import AnswerText, read_piece
+from rag_chain.answering.input_schema import QuestionInput
 from rag_chain.answering.prompt import build_prompt, check_prompt, defuse, format_context, format_history
 from rag_chain.answering.stopping import StoppableChain
-from rag_chain.answering.types import Answer, Question
+from rag_chain.answering.types import Answer
 from rag_chain.models.extractive import REFUSAL
 from rag_chain.tasks import start
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.prompts import ChatPromptTemplate
     from langchain_core.runnables import RunnableConfig
+
+    from rag_chain.answering.types import Question
 
     Part = dict[str, Any]
 
@@ -54,7 +57,7 @@ def build_answer_chain(
         may_know=mode == "open",
         embeddings=embeddings,
     )
-    return StoppableChain(bound=chain).with_types(input_type=str | Question, output_type=Answer)  # type: ignore[arg-type]
+    return StoppableChain(bound=chain).with_types(input_type=QuestionInput, output_type=Answer)
 
 
 class AnswerChain(Runnable[Any, dict[str, Any]]):

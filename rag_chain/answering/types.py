@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+def _check_text(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "the question is empty")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise PydanticCustomError("surrogates", "the question holds lone surrogates, which no tokenizer reads")
+    return text
+
+
+QuestionText: TypeAlias = Annotated[str, AfterValidator(_check_text), Field(json_schema_extra={"minLength": 1})]
 
 
 class Message(BaseModel):
@@ -22,7 +34,7 @@ class Question(BaseModel):
 
     model_config = ConfigDict(title="Question")
 
-    question: str = Field(min_length=1, description="What to answer from the documents.")
+    question: QuestionText = Field(description="What to answer from the documents.")
     chat_history: list[Message] = Field(default_factory=list, description="The conversation so far, oldest first.")
     filter: dict[str, Any] = Field(
         default_factory=dict,
