@@ -13,6 +13,7 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_milvus import Milvus
 
 from rag_chain.errors import ConnectionLostError, StoreError
+from rag_chain.store.connection import close_with
 from rag_chain.store.filters import build_expression, matches, within_tenant
 from rag_chain.store.links import store_errors
 from rag_chain.store.schema import (
@@ -55,19 +56,24 @@ class ChunkStore(Milvus):
         # Keeps the connection open for as long as this object lives.
         self._store = store
         self._index = store.index.require()
-        with store_errors("opening the collection"):
-            super().__init__(
-                embedding_function=embeddings,
-                collection_name=store.name,
-                connection_args=store.arguments,
-                consistency_level=store.layout.consistency,
-                index_params=store.layout.index_arguments(on_lite=store.address.is_lite),
-                search_params=self.search_arguments(1),
-                primary_field=KEY,
-                text_field=TEXT,
-                vector_field=DENSE,
-                enable_dynamic_field=True,
-            )
+        try:
+            with store_errors("opening the collection"):
+                super().__init__(
+                    embedding_function=embeddings,
+                    collection_name=store.name,
+                    connection_args=store.arguments,
+                    consistency_level=store.layout.consistency,
+                    index_params=store.layout.index_arguments(on_lite=store.address.is_lite),
+                    search_params=self.search_arguments(1),
+                    primary_field=KEY,
+                    text_field=TEXT,
+                    vector_field=DENSE,
+                    enable_dynamic_field=True,
+                )
+        finally:
+            # The parent connects by itself and never closes; it may fail after it has connected.
+            if hasattr(self, "_milvus_client"):
+                close_with(self, self.client)
 
     def nearest(self, vector: list[float], k: int, conditions: Filter | None = None) -> list[tuple[Document, float]]:
         """Return the ``k`` chunks nearest to a unit-length vector with their cosines, best first."""
