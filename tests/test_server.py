@@ -179,8 +179,3 @@ def test_nobody_configures_the_chain(address: str) -> None:
         assert reply.status_code == 422, door
     for configs in (config, [config], None):
         assert httpx.post(f"{address}/rag/batch", json={"inputs": [QUESTION], "config": configs}).status_code == 422
-
-
-def test_intermediate_results_are_not_served(address: str) -> None:
-    """stream_events, which would show prompts, is off."""
-    assert httpx.post(f"{address}/rag/stream_events", json={"input": QUESTION}).status_code == 404

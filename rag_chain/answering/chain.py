@@ -10,6 +10,7 @@ from langchain_core.runnables import AddableDict, Runnable
 from langchain_core.runnables.config import run_in_executor
 
 from rag_chain.answering.finishing import AnswerText, read_piece
+from rag_chain.answering.input_schema import QuestionInput
 from rag_chain.answering.packing import pack_context
 from rag_chain.answering.prompt import (
     build_prompt,
@@ -21,7 +22,7 @@ from rag_chain.answering.prompt import (
 from rag_chain.answering.question import filter_of, has_history, read_question, text_of
 from rag_chain.answering.steps import Assign, Prefetched, Step, Values, alone, stream_last
 from rag_chain.answering.stopping import StoppableChain
-from rag_chain.answering.types import Answer, Question
+from rag_chain.answering.types import Answer
 from rag_chain.models.extractive import REFUSAL
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langchain_core.runnables.graph import Graph
     from langchain_core.runnables.utils import ConfigurableFieldSpec
+
+    from rag_chain.answering.types import Question
 
 
 def build_answer_chain(
@@ -63,7 +66,7 @@ def build_answer_chain(
         | Writer(template, chat_model, answers_alone=mode == "open", embeddings=embeddings)
     )
     chain = StoppableChain(bound=stream_last(steps, name="rag_chain"))
-    return chain.with_types(input_type=str | Question, output_type=Answer)  # type: ignore[arg-type]
+    return chain.with_types(input_type=QuestionInput, output_type=Answer)
 
 
 class Writer(Runnable[Values, Values]):

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from langchain_core.messages import BaseMessage
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from rag_chain.answering.messages import read_text, read_turns
+
+
+def _check_text(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "the question is empty")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise PydanticCustomError("surrogates", "the question holds lone surrogates, which no tokenizer reads")
+    return text
+
+
+QuestionText: TypeAlias = Annotated[str, AfterValidator(_check_text), Field(json_schema_extra={"minLength": 1})]
 
 
 class Message(BaseModel):
@@ -27,7 +39,7 @@ class Question(BaseModel):
 
     model_config = ConfigDict(title="Question")
 
-    question: str = Field(min_length=1, description="What to answer from the documents.")
+    question: QuestionText = Field(description="What to answer from the documents.")
     chat_history: list[Message] = Field(
         default_factory=list,
         description='The conversation so far, oldest first: {"role": "user", "content": "..."}, ["human", "..."], or '

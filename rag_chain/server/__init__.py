@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rag_chain.settings import Settings
 
-__all__ = ["create_app", "serve_app", "serve_mcp"]
+__all__ = ["create_app", "explain_errors", "serve_app", "serve_mcp"]
 
 
 # While one thread works, the others wait this long for their turn; 5 ms would add up along a stream's way.
@@ -28,6 +28,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     from rag_chain.settings import Settings as _Settings
 
     return _build(settings or _Settings(), hosted=False)
+
+
+def explain_errors(app: FastAPI, path: str = "/rag", *, max_body_bytes: int = 1_000_000) -> None:
+    """Have an app of your own answer errors under ``path`` as ``rag-chain serve`` does; call it before the app serves.
+
+    An error of the chain is answered with its status and reason instead of a 500, and so are a body that is too
+    large, too deep or no JSON, which LangServe fails at. What goes wrong after a stream has begun is LangServe's
+    ``event: error``.
+    """
+    from rag_chain.server.error_replies import ErrorReplies
+
+    app.add_middleware(ErrorReplies, path=path, max_body_bytes=max_body_bytes)
 
 
 def _build(settings: Settings, *, hosted: bool) -> FastAPI:

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from rag_chain.errors import QuestionError, SettingsError
 from rag_chain.server.replies import Refusal
 
 if TYPE_CHECKING:
@@ -57,3 +58,14 @@ def check_json(method: str, headers: Headers, body: bytes) -> None:
         json.loads(body)
     except ValueError as error:
         raise Refusal(422, "NotJson", f"the body is no JSON: {error}") from None
+
+
+def check_question_body(body: object) -> None:
+    """Raise for a body of LangServe's routes that LangServe fails at, or leaves out without a word."""
+    if not isinstance(body, dict):
+        raise QuestionError("the body is an object with input, or inputs")
+    if not isinstance(body.get("inputs", []), list):
+        raise QuestionError("inputs is a list of questions")
+    given = body.get("config", {})
+    if not all(isinstance(config, dict) for config in (given if isinstance(given, list) else [given])):
+        raise SettingsError("config is an object; leave it out")

@@ -16,6 +16,7 @@ from rag_chain.errors import RagChainError
 from rag_chain.server.bodies import check_json, read_body
 from rag_chain.server.callers import set_caller
 from rag_chain.server.entrance import check_role, is_open
+from rag_chain.server.policies import security_headers
 from rag_chain.server.replies import Refusal, error_body, explain
 
 if TYPE_CHECKING:
@@ -41,18 +42,6 @@ ROLES: tuple[tuple[str, frozenset[str], Role], ...] = (
 LEAVING_SECONDS = 1.0
 
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
-
-# The playground's page has a script in itself.
-POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
-LOOSE = f"{POLICY}; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
-LOOSE_PAGES = ("/rag/playground", "/docs")
-SECURITY = {
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
 
 
 class Gate:
@@ -175,10 +164,8 @@ class _Visit:
             headers = MutableHeaders(scope=message)
             self._streams = headers.get("content-type", "").startswith("text/event-stream")
             headers["x-request-id"] = self.id
-            for name, value in SECURITY.items():
+            for name, value in security_headers(self._path).items():
                 headers.setdefault(name, value)
-            loose = self._path.startswith(LOOSE_PAGES)
-            headers.setdefault("content-security-policy", LOOSE if loose else POLICY)
             if not is_open(self._path):
                 headers.setdefault("cache-control", "no-store")
         await self._send(message)

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Depends, Request
 from langserve import add_routes
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_chain.answering.types import Question  # noqa: TC001  FastAPI reads the annotation
+from rag_chain.answering.input_schema import TextOrQuestion  # noqa: TC001  FastAPI reads the annotation
 from rag_chain.errors import QuestionError, RagChainError, SettingsError
+from rag_chain.server.bodies import check_question_body
 from rag_chain.server.replies import message_of, status_of
 from rag_chain.server.sse import event, start, stream_events
 
@@ -29,7 +30,7 @@ class StreamRequest(BaseModel):
 
     model_config = ConfigDict(title="StreamRequest")
 
-    input: str | Question
+    input: TextOrQuestion
     config: dict[str, Any] = Field(default_factory=dict, description="Nothing in it can be configured.")
     kwargs: dict[str, Any] = Field(default_factory=dict)
 
@@ -38,11 +39,11 @@ def build_router(chain: ScopedChain) -> APIRouter:
     """Return LangServe's routes for the chain; callers may configure nothing.
 
     ``/stream`` is ours: LangServe's own says 500 whatever went wrong, and breaks the connection off.
-    ``stream_events`` would show prompts, and so would LangServe's ``stream_log``, which the playground needs: see
-    :meth:`~rag_chain.server.scoped.ScopedChain.astream_log` for what it is given instead.
+    LangChain's ``stream_log`` and ``stream_events`` would show prompts; the chain has its own, see
+    :class:`~rag_chain.server.scoped.ScopedChain`.
     """
     router = APIRouter(prefix=PATH, tags=["langserve"], dependencies=[Depends(_check_body)])
-    off = ("config_hashes", "stream", "stream_events", "token_feedback")
+    off = ("config_hashes", "stream", "token_feedback")
     add_routes(router, chain, config_keys=(), disabled_endpoints=off)  # type: ignore[arg-type]  # a tuple will do
 
     @router.post("/stream", response_model=None)
@@ -60,16 +61,10 @@ async def _check_body(request: Request) -> None:
         body = await request.json() if request.method == "POST" else {}
     except ValueError:
         raise QuestionError("the body is no JSON") from None
-    if not isinstance(body, dict):
-        raise QuestionError("the body is an object with input, or inputs")
-    if not isinstance(body.get("inputs", []), list):
-        raise QuestionError("inputs is a list of questions")
+    check_question_body(body)
     given = body.get("config", {})
-    for config in given if isinstance(given, list) else [given]:
-        if not isinstance(config, dict):
-            raise SettingsError("config is an object; leave it out")
-        if config.get("configurable"):
-            raise SettingsError("config: nothing can be configured by a request")
+    if any(config.get("configurable") for config in (given if isinstance(given, list) else [given])):
+        raise SettingsError("config: nothing can be configured by a request")
 
 
 async def _as_events(parts: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import AddableDict, Runnable
 from langchain_core.tracers.log_stream import RunLogPatch
 
-from rag_chain.answering.types import Answer, Question
+from rag_chain.answering.input_schema import QuestionInput
+from rag_chain.answering.types import Answer
 from rag_chain.errors import QuestionError
 from rag_chain.server.callers import current_caller
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
@@ -94,17 +97,37 @@ class ScopedChain(Runnable[Any, dict[str, Any]]):
             "type": "chain",
         }
         yield RunLogPatch({"op": "replace", "path": "", "value": begin})
-        whole: dict[str, Any] = {}
+        whole: Any = AddableDict()
         async for part in self.astream(input):
-            for name, value in part.items():
-                whole[name] = whole[name] + value if name == "answer" and name in whole else value
+            whole += part
             yield RunLogPatch({"op": "add", "path": "/streamed_output/-", "value": dict(part)})
-        yield RunLogPatch({"op": "replace", "path": "/final_output", "value": whole})
+        yield RunLogPatch({"op": "replace", "path": "/final_output", "value": dict(whole)})
+
+    async def astream_events(  # type: ignore[override]  # version 3 of the events is not LangServe's
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **filters: Any,
+    ) -> AsyncIterator[Any]:
+        """Stream LangChain's events of the chain itself, and none of its steps, whose events would show prompts.
+
+        ``filters`` are LangChain's ``include_names``, ``exclude_types`` and so on.
+        """
+        config = config or {}
+        run = _Run(config.get("run_name") or self.get_name(), str(config.get("run_id") or uuid4()))
+        if not run.is_wanted(filters):
+            return
+        whole: Any = AddableDict()
+        yield run.event("start", input=input)
+        async for part in self.astream(input):
+            whole += part
+            yield run.event("stream", chunk=dict(part))
+        yield run.event("end", output=dict(whole))
 
     @property
-    def InputType(self) -> Any:  # noqa: N802  LangChain's name
+    def InputType(self) -> type[QuestionInput]:  # noqa: N802  LangChain's name
         """What the doors show as input."""
-        return str | Question
+        return QuestionInput
 
     @property
     def OutputType(self) -> type[Answer]:  # type: ignore[override]  # noqa: N802  LangChain's name
@@ -118,6 +141,27 @@ class ScopedChain(Runnable[Any, dict[str, Any]]):
         self._metrics.stage("whole", time.perf_counter() - started)
         self._metrics.answer(answer)
         return answer
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The chain's run as LangChain's events name it."""
+
+    name: str
+    id: str
+
+    def is_wanted(self, filters: Mapping[str, Any]) -> bool:
+        """Return whether LangChain's filters of events let this run through; it has no tags."""
+        own = {"names": self.name, "types": "chain", "tags": None}
+        included = [kind for kind in own if filters.get(f"include_{kind}") is not None]
+        if included and not any(own[kind] in filters[f"include_{kind}"] for kind in included):
+            return False
+        return not any(own[kind] in (filters.get(f"exclude_{kind}") or ()) for kind in own)
+
+    def event(self, stage: str, **data: Any) -> dict[str, Any]:
+        """Return an event of this run."""
+        place = {"name": self.name, "run_id": self.id, "tags": [], "metadata": {}, "parent_ids": []}
+        return {"event": f"on_chain_{stage}", "data": data, **place}
 
 
 class _Clock:

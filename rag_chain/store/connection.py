@@ -6,9 +6,9 @@ import queue
 import threading
 import weakref
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from rag_chain.errors import ConnectionLostError, StoreUnreachableError
+from rag_chain.errors import ConnectionLostError, StoreError, StoreUnreachableError
 from rag_chain.store.links import open_link, store_errors
 
 if TYPE_CHECKING:
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_abandoned: queue.SimpleQueue[Link] = queue.SimpleQueue()
+
+class Closable(Protocol):
+    """A link or a client."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+_abandoned: queue.SimpleQueue[Closable] = queue.SimpleQueue()
 
 
 class Connection:
@@ -32,9 +40,9 @@ class Connection:
 
     def __init__(self, address: Address, restore: Callable[[MilvusClient], None] = lambda _: None) -> None:
         """Connect; ``restore`` puts a newly opened Milvus Lite into the state that calls rely on."""
-        _start_closer()
         self.address = address
         self._link = open_link(address)
+        self._broken: Link | None = None
         self._restore = restore
         self._reopening = threading.Lock()
         self._finalizer = self._watch()
@@ -59,10 +67,8 @@ class Connection:
         try:
             with store_errors(action):
                 return call(link.client)
-        except StoreUnreachableError as error:
-            # A server of this process's own that does not answer won't answer the next time either.
-            again = link.hold is None or isinstance(error, ConnectionLostError)
-            if not (self.address.is_lite and again):
+        except StoreError as error:
+            if not self._may_repeat(error, link):
                 raise
         self._reopen(link)
         with store_errors(action):
@@ -73,20 +79,35 @@ class Connection:
         if self._finalizer.detach():
             self._link.close()
 
-    def _watch(self) -> weakref.finalize[[Link], Connection]:
-        finalizer = weakref.finalize(self, _abandoned.put, self._link)
-        finalizer.atexit = False
-        return finalizer
+    def _watch(self) -> weakref.finalize[[Closable], Any]:
+        return close_with(self, self._link)
+
+    def _may_repeat(self, error: StoreError, link: Link) -> bool:
+        """Return whether a call over this link is worth another try."""
+        # Another thread found the link broken and closed it under the call.
+        closed = link is self._broken or link is not self._link
+        # A server of this process's own that does not answer won't answer the next time either.
+        own = link.hold is not None and not isinstance(error, ConnectionLostError)
+        return self.address.is_lite and (closed or (isinstance(error, StoreUnreachableError) and not own))
 
     def _reopen(self, broken: Link) -> None:
         """Connect anew, unless another thread has done so since."""
         with self._reopening:
             if self._link is broken:
+                self._broken = broken
                 self.close()
                 self._link = open_link(self.address)
                 self._finalizer = self._watch()
                 with store_errors("opening the collection again"):
                     self._restore(self.client)
+
+
+def close_with(owner: object, held: Closable) -> weakref.finalize[[Closable], Any]:
+    """Have what an object holds closed when the object is garbage."""
+    _start_closer()
+    finalizer = weakref.finalize(owner, _abandoned.put, held)
+    finalizer.atexit = False
+    return finalizer
 
 
 @cache

@@ -104,23 +104,30 @@ def open_link(address: Address) -> Link:
         return _open_lite(address)
     address.tls.check(address.uri)
     _reach(address.uri)
-    return Link(_connect_remote(address), address.arguments())
+    return _connect_remote(address)
 
 
-def _connect_remote(address: Address) -> MilvusClient:
+def _connect_remote(address: Address) -> Link:
     from rag_chain.store.vendor import pymilvus
 
     try:
-        return _connect(address, address.arguments())
+        return _connect(address)
     except pymilvus.MilvusException as error:
         raise StoreUnreachableError(explain_refusal(address, error.__cause__)) from error
 
 
-def _connect(address: Address, arguments: dict[str, Any]) -> MilvusClient:
+def _connect(address: Address, uri: str = "", held: LiteHold | None = None) -> Link:
+    """Connect here, or there; raises what pymilvus raises.
+
+    The connection is this client's alone. pymilvus would share it with everybody in the process who has the same
+    address and token, also with those whose certificates are others, or none.
+    """
     from rag_chain.store.vendor import pymilvus
 
     _silence_vendor()
-    return pymilvus.MilvusClient(**arguments, timeout=min(address.timeout, CONNECT_SECONDS))
+    arguments = {**address.arguments(uri), "dedicated": True}
+    client = pymilvus.MilvusClient(**arguments, timeout=min(address.timeout, CONNECT_SECONDS))
+    return Link(client, arguments, held)
 
 
 def _open_lite(address: Address) -> Link:
@@ -170,10 +177,9 @@ def _hold_lite(address: Address) -> Link | None:
         raise StoreError(
             f"{path} can't be opened ({in_brief(error, 300)}): check MILVUS_URI and its permissions"
         ) from error
-    arguments = address.arguments(held.uri)
     try:
         with store_errors(f"opening {path}"):
-            return Link(_connect(address, arguments), arguments, held)
+            return _connect(address, held.uri, held)
     except ConnectionLostError as error:
         # It is this process's own and was there a moment ago, so it is asked again.
         logger.info("%s is opened once more: %s", path, error)
@@ -189,10 +195,9 @@ def _join_lite(address: Address) -> Link | None:
     uri = find_holder(address.uri)
     if uri is None:
         return None
-    arguments = address.arguments(uri)
     try:
         with store_errors(f"joining {address.uri}"):
-            return Link(_connect(address, arguments), arguments)
+            return _connect(address, uri)
     except StoreUnreachableError:
         return None
 

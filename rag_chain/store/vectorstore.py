@@ -10,6 +10,7 @@ import numpy as np
 from langchain_milvus import Milvus
 
 from rag_chain.errors import QuestionError, SettingsError, StoreError
+from rag_chain.store.connection import close_with
 from rag_chain.store.filters import build_expression, matches, within_tenant
 from rag_chain.store.links import store_errors
 from rag_chain.store.read_only import ReadOnly
@@ -57,19 +58,24 @@ class ChunkStore(ReadOnly, Searches, Milvus):  # type: ignore[misc]  # they refu
         self._store = store
         self._embeddings = embeddings
         self._index = store.index.require()
-        with store_errors("opening the collection"):
-            super().__init__(
-                embedding_function=embeddings,
-                collection_name=store.name,
-                connection_args=store.arguments,
-                consistency_level=store.layout.consistency,
-                index_params=store.layout.index_arguments(on_lite=store.address.is_lite),
-                search_params=self.search_arguments(1),
-                primary_field=KEY,
-                text_field=TEXT,
-                vector_field=DENSE,
-                enable_dynamic_field=True,
-            )
+        try:
+            with store_errors("opening the collection"):
+                super().__init__(
+                    embedding_function=embeddings,
+                    collection_name=store.name,
+                    connection_args=store.arguments,
+                    consistency_level=store.layout.consistency,
+                    index_params=store.layout.index_arguments(on_lite=store.address.is_lite),
+                    search_params=self.search_arguments(1),
+                    primary_field=KEY,
+                    text_field=TEXT,
+                    vector_field=DENSE,
+                    enable_dynamic_field=True,
+                )
+        finally:
+            # The parent connects by itself and never closes; it may fail after it has connected.
+            if hasattr(self, "_milvus_client"):
+                close_with(self, self._milvus_client)
 
     def __enter__(self) -> Self:
         return self

@@ -47,6 +47,20 @@ def test_the_front_door_is_the_page(client: TestClient) -> None:
     assert client.get("/favicon.ico").headers["content-type"] == "image/svg+xml"
 
 
+PLAYGROUND = "/rag/playground/"
+
+
+@pytest.mark.parametrize(
+    "path", [PLAYGROUND, "/docs", "/", "/rag/playground", "/rag/input_schema", "/page/app.js", "/documents", "/docs/x"]
+)
+def test_code_from_text_is_for_the_playground_alone(path: str, client: TestClient) -> None:
+    """Its script needs it; every other page keeps its policy, and only the vendors' two may have inline scripts."""
+    policy = client.get(path, follow_redirects=False).headers["content-security-policy"]
+    assert policy.startswith("default-src 'self'; ")
+    assert ("'unsafe-eval'" in policy) == (path == PLAYGROUND)
+    assert ("'unsafe-inline'" in policy) == (path in {PLAYGROUND, "/docs"})
+
+
 def test_every_file_has_its_type_and_is_not_sent_twice(client: TestClient) -> None:
     """A browser that has the file is told so."""
     types = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}

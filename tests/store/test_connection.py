@@ -10,12 +10,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pymilvus
 import pytest
+from pymilvus.client.connection_manager import ConnectionManager
 
 from rag_chain.errors import ConnectionLostError, RagChainError, SettingsError, StoreError, StoreUnreachableError
 from rag_chain.settings import Settings
@@ -23,10 +25,14 @@ from rag_chain.store import collection
 from rag_chain.store.collection import Store
 from rag_chain.store.links import Address
 from rag_chain.store.lite import release_lite
+from rag_chain.store.vectorstore import ChunkStore
 from tests.engines import Engine
+from tests.fake_embeddings import FakeEmbeddings
 from tests.store.chunks import FINGERPRINT, make_chunks, write
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.store.conftest import OpenStore
 
 ROOT = Path(__file__).parents[2]
@@ -293,3 +299,85 @@ def test_a_path_in_the_environment_does_not_break_the_import(seen_by_vendors: An
 def test_a_foreign_env_file_is_not_loaded(seen_by_vendors: Any) -> None:
     """The vendor loads any ``.env`` above its own folder; through our door nothing of it stays."""
     assert seen_by_vendors["changed"] == {}
+
+
+def connections() -> Any:
+    """What pymilvus knows of this process's connections."""
+    return ConnectionManager.get_instance().get_stats()
+
+
+def test_a_connection_is_ones_own_and_given_back(store: Store, address: Address) -> None:
+    """A second store, LangChain's vector store and a client of pymilvus' own share no connection with the first."""
+    write(store, make_chunks("a.md", "one"))
+    before = connections()
+    second = Store(address, "documents")
+    chunks = ChunkStore(second, FakeEmbeddings())
+    theirs = pymilvus.MilvusClient(store.arguments["uri"])
+    now = connections()
+    assert now["dedicated_connections"] == before["dedicated_connections"] + 2
+    assert now["shared_connections"] == before["shared_connections"] + 1
+    theirs.close()
+    second.close()
+    del chunks
+    gc.collect()
+    wait_until(lambda: connections()["dedicated_connections"] == before["dedicated_connections"])
+    assert store.count() == 1
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_call_under_which_the_connection_is_closed_is_made_once_more(store: Store) -> None:
+    """Another thread found it broken and opened it anew: the call that was on its way is made there."""
+    write(store, make_chunks("a.md", "one"))
+    calls: list[int] = []
+
+    def be_overtaken(client: pymilvus.MilvusClient) -> list[str]:
+        calls.append(1)
+        if len(calls) == 1:
+            with pytest.raises(ConnectionLostError):
+                store.milvus.run("breaking", break_for_good)
+        names: list[str] = client.list_collections()
+        return names
+
+    def break_for_good(_: pymilvus.MilvusClient) -> None:
+        raise Broken
+
+    assert store.generations.current() in store.milvus.run("listing", be_overtaken)
+    assert len(calls) == 2
+
+
+def test_the_vendor_is_left_as_it_is(tmp_path: Path) -> None:
+    """Opening a store and a vector store changes no class and no function of pymilvus for the rest of the process."""
+    code = """
+        import inspect
+        import rag_chain.settings
+        import langchain_milvus, pymilvus, pymilvus.client.connection_manager
+
+        def look():
+            parts = {}
+            for name, module in list(sys.modules.items()):
+                if name.partition(".")[0] not in ("pymilvus", "langchain_milvus"):
+                    continue
+                for owner in [module, *(kind for kind in vars(module).values() if inspect.isclass(kind))]:
+                    for part, value in list(vars(owner).items()):
+                        if callable(value) or isinstance(value, (property, classmethod, staticmethod)):
+                            parts[name, owner.__name__, part] = value
+            return parts
+
+        before = look()
+        from rag_chain import Settings, build_chain, ingest
+        settings = Settings(provider="local", milvus_uri=sys.argv[1])
+        ingest(sys.argv[2], settings)
+        build_chain(settings).invoke("Where do rows live?")
+        after = look()
+        print(json.dumps([len(before), [key for key in before if after.get(key) is not before[key]]]))
+    """
+    (tmp_path / "a.md").write_text("Rows live in segments.", "utf-8")
+    seen, changed = run_python(code, str(tmp_path / "x.db"), str(tmp_path / "a.md"), cwd=tmp_path)
+    assert seen > 1000
+    assert changed == []

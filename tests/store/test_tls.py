@@ -5,9 +5,13 @@ One server with TLS and one with mutual TLS are started for it; ``tests/milvus_s
 
 from __future__ import annotations
 
+import base64
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
+from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc
 
 from rag_chain import Settings, build_chain, ingest
 from rag_chain.cli import main
@@ -166,14 +170,50 @@ def test_the_vendor_gets_what_it_reads() -> None:
     assert Address("/x/y.db", tls=Tls("ca.pem")).arguments() == {"uri": "/x/y.db"}
 
 
-def test_connections_with_other_certificates_are_others() -> None:
-    """The vendor's own key is address and token: who has no certificate would get somebody's connection who has."""
-    from pymilvus.client.connection_manager import ConnectionConfig
+class Greeter(milvus_pb2_grpc.MilvusServiceServicer):  # type: ignore[misc]  # generated, without types
+    """As much of a Milvus as connecting asks for; it remembers the tokens."""
 
-    given = [Address(HTTPS, tls=tls).arguments() for tls in (Tls(), Tls("a"), Tls("b"), Tls("a", "c", "d"))]
-    keys = {ConnectionConfig.from_uri(**arguments).key for arguments in [*given, *given]}
-    assert len(keys) == 4
-    assert pymilvus.__name__ == "pymilvus"
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+
+    def Connect(self, request: Any, context: Any) -> Any:  # noqa: N802  the service's name
+        shown = dict(context.invocation_metadata()).get("authorization", "")
+        self.tokens.append(base64.b64decode(shown).decode())
+        return milvus_pb2.ConnectResponse(status=common_pb2.Status())
+
+    def GetVersion(self, request: Any, context: Any) -> Any:  # noqa: N802  the service's name
+        return milvus_pb2.GetVersionResponse(status=common_pb2.Status(), version="2.6.0")
+
+
+@pytest.fixture
+def greeter(certificates: Certificates) -> Iterator[tuple[str, Greeter]]:
+    """The address of a server on loopback that wants a certificate."""
+    server, service = grpc.server(ThreadPoolExecutor(2)), Greeter()
+    milvus_pb2_grpc.add_MilvusServiceServicer_to_server(service, server)
+    pair = (certificates.server_key.read_bytes(), certificates.server.read_bytes())
+    trusted = certificates.authority.read_bytes()
+    shown = grpc.ssl_server_credentials([pair], root_certificates=trusted, require_client_auth=True)
+    port = server.add_secure_port("127.0.0.1:0", shown)
+    server.start()
+    yield f"https://localhost:{port}", service
+    server.stop(None).wait()
+
+
+def test_an_open_connection_is_lent_to_nobody(greeter: tuple[str, Greeter], certificates: Certificates) -> None:
+    """Not to settings with other certificates or none, nor to a client of pymilvus' own; each shows its own token."""
+    uri, service = greeter
+    pair = {"milvus_client_cert": certificates.client, "milvus_client_key": certificates.client_key}
+    right = {"milvus_uri": uri, "milvus_ca_file": certificates.authority, "store_timeout": 3.0}
+    strange = {"milvus_client_cert": certificates.stranger, "milvus_client_key": certificates.stranger_key}
+    with open_store(Settings(**right, **pair, milvus_token="first")) as store:
+        for other in ({}, strange):
+            with pytest.raises(StoreUnreachableError):
+                open_store(Settings(**right, **other, milvus_token="first"))
+        with pytest.raises(pymilvus.MilvusException):
+            pymilvus.MilvusClient(uri, token="first", server_pem_path=str(certificates.authority), timeout=2)
+        open_store(Settings(**right, **pair, milvus_token="second")).close()
+        assert store.client.get_server_version() == "2.6.0"
+    assert service.tokens == ["first", "second"]
 
 
 @pytest.mark.parametrize(
