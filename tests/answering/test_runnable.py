@@ -27,7 +27,8 @@ from langchain_core.runnables import (
 )
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
-from rag_chain import Answer, Question, Settings, build_chain, build_retriever
+from rag_chain import Answer, Settings, build_chain, build_retriever
+from rag_chain.answering.input_schema import QuestionInput
 from rag_chain.errors import ModelError, QuestionError, SettingsError
 from rag_chain.models.building import build_chat_model, build_embeddings
 from tests.fireworks_faults import Status
@@ -136,10 +137,10 @@ class TestShape:
 
     def test_the_schemas_are_ours(self, chain: Runnable[Any, Any]) -> None:
         """The input is a text or a Question, the output an Answer."""
-        shapes = chain.get_input_jsonschema()["anyOf"]
-        assert shapes == [{"type": "string"}, {"$ref": "#/$defs/Question"}]
+        text, question = chain.get_input_jsonschema()["oneOf"]
+        assert (text["type"], question) == ("string", {"$ref": "#/$defs/Question"})
         assert chain.get_output_schema() is Answer
-        assert (chain.InputType, chain.OutputType) == (str | Question, Answer)
+        assert (chain.get_input_schema(), chain.OutputType) == (QuestionInput, Answer)
         assert chain.get_name() == "rag_chain"
 
     def test_the_chain_does_not_claim_to_be_serializable(self, chain: Runnable[Any, Any]) -> None:
