@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 OWN = "rag_chain"
 # Takes the name of an attribute as a text.
 BY_NAME = frozenset({"getattr", "hasattr", "setattr", "delattr"})
+# Documented, whatever their names look like.
+NAMED_TUPLE = frozenset({"_asdict", "_field_defaults", "_fields", "_make", "_replace"})
 CHANGES = frozenset({"setattr", "delattr"})
 NAMESPACE_CHANGES = frozenset({"clear", "pop", "setdefault", "update"})
 
@@ -33,11 +35,12 @@ def find_in_source(source: str) -> set[str]:
     imported = {name for name, path in paths.items() if _is_foreign(path)}
     bundled = {name for name, path in paths.items() if _is_bundled(path)}
     local = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+    fields = {name for node in nodes if isinstance(node, ast.ClassDef) for name in _fields(node)}
     made = local | {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     found: set[str] = set()
     for node in nodes:
         found.update(_private_imports(node))
-        found.update(_private_attributes(node, local | bundled))
+        found.update(_private_attributes(node, local | bundled, fields))
         found.update(_private_by_name(node))
         found.update(_assignments(node, imported, made))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -66,7 +69,7 @@ def find_in_classes(module: ModuleType) -> set[str]:
 
 def is_private(name: str) -> bool:
     """Return whether a name begins with one underscore."""
-    return name.startswith("_") and not name.startswith("__") and name != "_"
+    return name.startswith("_") and not name.startswith("__") and name != "_" and name not in NAMED_TUPLE
 
 
 def _is_foreign(module: str) -> bool:
@@ -96,8 +99,8 @@ def _private_imports(node: ast.AST) -> Iterator[str]:
     yield from (path for path in paths if _is_foreign(path) and any(map(is_private, path.split("."))))
 
 
-def _private_attributes(node: ast.AST, exempt: set[str]) -> Iterator[str]:
-    if not isinstance(node, ast.Attribute) or not is_private(node.attr):
+def _private_attributes(node: ast.AST, exempt: set[str], fields: set[str]) -> Iterator[str]:
+    if not isinstance(node, ast.Attribute) or not is_private(node.attr) or node.attr in fields:
         return
     owner = node.value
     # Exempt are classes of the module itself, and Python's own modules. ``find_in_classes`` sees to super().
@@ -178,6 +181,13 @@ def _defined(kind: ast.ClassDef) -> set[str]:
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             found.add(node.target.id)
     return found | {part.attr for part in _on_self(kind) if isinstance(part.ctx, ast.Store)}
+
+
+def _fields(kind: ast.ClassDef) -> Iterator[str]:
+    """Yield the fields that a class declares in its body, which another object of the class has as well."""
+    for node in kind.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
 
 
 def _used_on_self(kind: ast.ClassDef) -> set[str]:
