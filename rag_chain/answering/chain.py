@@ -20,7 +20,7 @@ from rag_chain.answering.prompt import (
     rewrite_variables,
 )
 from rag_chain.answering.question import filter_of, has_history, read_question, text_of
-from rag_chain.answering.steps import Assign, Prefetched, Step, Values, alone, stream_last
+from rag_chain.answering.steps import Assign, FunctionStep, Prefetched, Values, alone, stream_last
 from rag_chain.answering.stopping import StoppableChain
 from rag_chain.answering.types import Answer
 from rag_chain.models.extractive import REFUSAL
@@ -57,12 +57,18 @@ def build_answer_chain(
     citations.
     """
     template = check_prompt(prompt) if prompt else build_prompt(mode)
-    rewrite = Step(rewrite_variables) | build_rewrite_prompt() | chat_model | StrOutputParser() | Step(str.strip)
+    rewrite = (
+        FunctionStep(rewrite_variables)
+        | build_rewrite_prompt()
+        | chat_model
+        | StrOutputParser()
+        | FunctionStep(str.strip)
+    )
     steps = (
-        Step(read_question)
+        FunctionStep(read_question)
         | Assign("standalone", rewrite.with_config(run_name="rewrite"), when=has_history, otherwise="")
         | Assign("chunks", retriever.with_config(run_name="retrieve"), reads=text_of, options=filter_of)
-        | Step(partial(pack_context, budget=context_tokens), name="pack_context")
+        | FunctionStep(partial(pack_context, budget=context_tokens), name="pack_context")
         | Writer(template, chat_model, answers_alone=mode == "open", embeddings=embeddings)
     )
     chain = StoppableChain(bound=stream_last(steps, name="rag_chain"))
@@ -86,7 +92,7 @@ class Writer(Runnable[Values, Values]):
         self.name = "write"
         self._prompt = prompt.with_config(run_name="prompt")
         self._model = model.with_config(run_name="model")
-        self._check = Step(partial(AnswerText.check, embeddings=embeddings), name="check_citations")
+        self._check = FunctionStep(partial(AnswerText.check, embeddings=embeddings), name="check_citations")
         self._answers_alone = answers_alone
 
     def __repr__(self) -> str:
@@ -144,7 +150,7 @@ class Writer(Runnable[Values, Values]):
 
     @property
     def _steps(self) -> Runnable[Any, Any]:
-        return Step(prompt_variables) | self._prompt | self._model | self._check
+        return FunctionStep(prompt_variables) | self._prompt | self._model | self._check
 
     def _asks(self, asked: Values) -> bool:
         return bool(asked["sources"]) or self._answers_alone

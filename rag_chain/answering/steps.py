@@ -24,7 +24,7 @@ T = TypeVar("T")
 Values = dict[str, Any]
 
 
-class Step(RunnableLambda[Any, Any]):
+class FunctionStep(RunnableLambda[Any, Any]):
     """A function that only computes, as a step: called as it is, without a run of its own in a trace."""
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002

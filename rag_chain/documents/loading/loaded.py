@@ -27,7 +27,7 @@ _PASSING = frozenset({"last_accessed", "accessed_at", "last_accessed_at"})
 
 
 @dataclass(frozen=True)
-class Part:
+class LoadedPart:
     """One document of a loader: its text as it was, and its metadata as it can be stored."""
 
     text: str
@@ -91,13 +91,13 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _read_parts(data: bytes) -> list[Part]:
-    parts = [Part(*json.loads(line)) for line in data.split(b"\n")]
+def _read_parts(data: bytes) -> list[LoadedPart]:
+    parts = [LoadedPart(*json.loads(line)) for line in data.split(b"\n")]
     # Pages may come in any order, such as from several threads of a loader.
     return sorted(parts, key=lambda part: part.page or 0) if all(part.page is not None for part in parts) else parts
 
 
-def _join(parts: Sequence[Part]) -> tuple[str, list[int]]:
+def _join(parts: Sequence[LoadedPart]) -> tuple[str, list[int]]:
     starts, end = [], 0
     for part in parts:
         starts.append(end)
@@ -110,7 +110,7 @@ def _shared(fields: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
-def _own_fields(parts: Sequence[Part], shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _own_fields(parts: Sequence[LoadedPart], shared: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what each part has for itself; pages are counted from 1, as everywhere here."""
     from_zero = any(part.page == 0 for part in parts)
     own = [{name: value for name, value in part.fields.items() if name not in shared} for part in parts]
@@ -129,7 +129,7 @@ def _page(page: Any) -> dict[str, Any]:
     return {"page" if isinstance(page, int) and not isinstance(page, bool) else "page_": page}
 
 
-def _title(parts: Sequence[Part], text: str, markup: str) -> str:
+def _title(parts: Sequence[LoadedPart], text: str, markup: str) -> str:
     """Return the first title of a part, else the first heading; a name is none, since it may be changed at any time."""
     given = next((title for part in parts if (title := one_line(part.fields.get("title", "")))), "")
     return given or (one_line(first_heading(text) or "") if markup == "markdown" else "")
