@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
 
 ONE_BY_ONE = (
+    "tests/loaders/test_kills.py",
     "tests/store/test_moving.py",
     "tests/test_crashes.py",
     "tests/test_many_callers.py",
@@ -29,6 +30,7 @@ LONGEST = (
     "tests/test_milvus_server.py::test_twenty_thousand_chunks_move_without_a_model",
     "tests/store/test_bulk_server.py",
     "tests/test_crashes.py",
+    "tests/loaders/test_kills.py",
     "tests/test_many_ingests.py",
     "tests/test_many_callers.py",
     "tests/cluster/test_ray_on_server.py",
