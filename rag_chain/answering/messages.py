@@ -15,19 +15,19 @@ ROLES |= {"HumanMessageChunk": "user", "AIMessageChunk": "assistant"}
 LEFT_OUT = frozenset({"system", "developer", "tool", "function", "remove", "SystemMessageChunk", "ToolMessageChunk"})
 
 
-def read_turns(given: object) -> list[dict[str, str]]:
+def read_turns(given: object) -> list[Any]:
     """Return a conversation as mappings with ``role`` (``user`` or ``assistant``) and ``content``, oldest first.
 
-    A message is a ``BaseMessage``, a pair ``(role, content)``, a mapping with ``role`` or ``type`` and ``content``,
-    or a message that LangChain wrote to JSON. Roles are ``user`` or ``human`` and ``assistant`` or ``ai``. System and
-    tool messages, and messages without text, are left out. Raises ``ValueError`` for anything else.
+    A message is a ``BaseMessage``, a pair ``(role, content)``, a mapping with ``role`` and ``content``, or a message
+    that LangChain wrote to JSON. Roles are ``user`` or ``human`` and ``assistant`` or ``ai``. LangChain's system and
+    tool messages, and messages without text, are left out. What is no message is returned as it is, for ``Message``
+    to refuse. Raises ``ValueError`` for what is no list.
     """
     if given is None:
         return []
     if isinstance(given, str | Mapping) or not isinstance(given, Sequence):
         raise ValueError(f"a conversation is a list of messages, not {_name_of(given)}")  # noqa: TRY004  for pydantic
-    turns = (_read_turn(message, number) for number, message in enumerate(given))
-    return [{"role": ROLES[role], "content": text} for role, text in turns if role in ROLES and text.strip()]
+    return [turn for turn in map(_read_turn, given) if turn is not None]
 
 
 def read_text(content: object) -> str:
@@ -45,36 +45,41 @@ def read_text(content: object) -> str:
     return "".join(_text_of_block(block) for block in content)
 
 
-def _read_turn(message: object, number: int) -> tuple[str, str]:
-    role, content = _role_and_content(message)
-    if role not in ROLES and role not in LEFT_OUT:
-        raise ValueError(f"message {number} has no role: expected user or human, assistant or ai, found {role!r}")
-    return str(role), read_text(content)
+def _read_turn(message: object) -> object:
+    """Return a message as a mapping, None for one that is left out, and what is none as it is."""
+    role, content, is_langchains = _role_and_content(message)
+    if not isinstance(role, str):
+        return message
+    if is_langchains and role in LEFT_OUT:
+        return None
+    text = read_text(content)
+    return {"role": ROLES.get(role, role), "content": text} if text.strip() or role not in ROLES else None
 
 
-def _role_and_content(message: object) -> tuple[object, object]:
+def _role_and_content(message: object) -> tuple[Any, Any, bool]:
+    """Return the role, the content, and whether LangChain made the message."""
     if isinstance(message, BaseMessage):
         # A ChatMessage carries its role beside its type.
-        return (getattr(message, "role", None) if message.type == "chat" else message.type), message
+        return (getattr(message, "role", None) if message.type == "chat" else message.type), message, True
     if isinstance(message, str):
-        return "user", message
+        return "user", message, False
     if isinstance(message, BaseModel):
         return _read_mapping(message.model_dump())
     if isinstance(message, Mapping):
         return _read_mapping(message)
     if isinstance(message, Sequence) and len(message) == 2:
-        return message[0], message[1]
-    return None, None
+        return message[0], message[1], False
+    return None, None, False
 
 
-def _read_mapping(message: Mapping[str, Any]) -> tuple[object, object]:
-    if "kwargs" in message and message.get("type") == "constructor":
-        # As langchain_core.load.dumpd writes it.
-        return message["kwargs"].get("type"), message["kwargs"].get("content")
-    if isinstance(message.get("data"), Mapping):
-        # As langchain_core.messages.messages_to_dict writes it.
-        return message.get("type"), message["data"].get("content")
-    return message.get("role") or message.get("type"), message.get("content")
+def _read_mapping(message: Mapping[str, Any]) -> tuple[Any, Any, bool]:
+    # As langchain_core.load.dumpd writes it, and as langchain_core.messages.messages_to_dict does.
+    for inner in ("kwargs", "data"):
+        if isinstance(message.get(inner), Mapping):
+            return message[inner].get("type") or message.get("type"), message[inner].get("content"), True
+    if "role" in message:
+        return message["role"], message.get("content"), False
+    return message.get("type"), message.get("content"), True
 
 
 def _text_of_block(block: object) -> str:

@@ -43,7 +43,7 @@ class Question(BaseModel):
     chat_history: list[Message] = Field(
         default_factory=list,
         description='The conversation so far, oldest first: {"role": "user", "content": "..."}, ["human", "..."], or '
-        "messages of LangChain. System and tool messages are left out.",
+        "messages of LangChain, of which system and tool messages are left out.",
     )
     filter: dict[str, Any] = Field(
         default_factory=dict,

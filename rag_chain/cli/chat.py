@@ -63,15 +63,17 @@ def run(options: argparse.Namespace) -> int:
 
 def read_history(path: Path) -> list[dict[str, str]]:
     """Return the conversation in a JSON file; raises ``QuestionError`` for what is none."""
-    from rag_chain.answering.messages import read_turns
+    from rag_chain.answering.question import read_question
     from rag_chain.errors import QuestionError
 
     try:
-        return read_turns(json.loads(path.read_text("utf-8")))
+        said = json.loads(path.read_text("utf-8"))
+        turns: list[dict[str, str]] = read_question({"question": "?", "chat_history": said})["chat_history"]
     except OSError as error:
         raise QuestionError(f"--history: {path} can't be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, QuestionError) as error:
         raise QuestionError(f"--history: {path} is no JSON list of messages: {error}") from error
+    return turns
 
 
 def _converse(conversation: Conversation, *, to_person: bool, debug: bool) -> int:
