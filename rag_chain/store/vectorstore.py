@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from langchain_milvus import Milvus
 
-from rag_chain.errors import QuestionError, SettingsError, StoreError
+from rag_chain.errors import QuestionError, SettingsError, StoreError, StoreUnreachableError
 from rag_chain.store.connection import close_with
 from rag_chain.store.filters import build_expression, matches, within_tenant
 from rag_chain.store.links import store_errors
@@ -101,6 +101,9 @@ class ChunkStore(ReadOnly, Searches, Milvus):  # type: ignore[misc]  # they refu
 
         try:
             return self._find(search, k, conditions or {})
+        except StoreUnreachableError:
+            # It would not answer the next call either.
+            raise
         except StoreError as error:
             # Looked at now, since Milvus Lite does not say what is wrong.
             if len(vector) != (held := self._store.dimensions()):
